@@ -1,0 +1,61 @@
+#pragma once
+/// The port through which a stage meets the other processes that run the same stage.
+///
+/// Every process runs the same stage code on its share of the work. In one process a Team is the identity (SoloTeam); with many,
+/// distributed/roles/rank_team implements it over a Communicator. All calls are collective (every member makes the same calls in the
+/// same order) and blocking, unless said otherwise.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/records/records.pb.h"
+
+namespace cohort::pipeline {
+
+class Team {
+ public:
+  virtual ~Team() = default;
+
+  virtual int index() const = 0;  ///< not collective; 0 ≤ index < size
+  virtual int size() const = 0;   ///< not collective
+  bool leads() const { return index() == 0; }  ///< the member that writes metrics, samples and checkpoints
+
+  /// The coordinator deals out the groups of one rollout round; returns those this member rolls out, ascending.
+  /// Every id is given to exactly one member; the table is recorded so that a group trained twice or never is a Fault.
+  virtual std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) = 0;
+
+  /// Sends each of my groups to the member that trains it; returns the groups I train, ordered by id.
+  /// `owner` must be the same function everywhere.
+  virtual std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) = 0;
+
+  /// Bytes of every member, in member order, on every member.
+  virtual std::vector<std::string> gather(const std::string& mine) = 0;
+
+  /// In place: sum over members of a contiguous fp32 CPU tensor by a binary tree over member indices, so that the bits depend on the
+  /// members' values only. The result is on every member.
+  virtual void sum(at::Tensor flat) = 0;
+
+  /// True everywhere if true anywhere. Stop requests go through this, so that all members stop at the same step.
+  virtual bool any(bool mine) = 0;
+
+  virtual void barrier(const char* label) = 0;
+};
+
+/// A team of one.
+class SoloTeam final : public Team {
+ public:
+  int index() const override { return 0; }
+  int size() const override { return 1; }
+  std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
+  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
+  std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
+  void sum(at::Tensor) override {}
+  bool any(bool mine) override { return mine; }
+  void barrier(const char*) override {}
+};
+
+}  // namespace cohort::pipeline
