@@ -1,0 +1,69 @@
+#pragma once
+/// Files: reading with a limit, durable atomic writing, locking.
+///
+/// Everything here blocks. A path the user named that cannot be read is an InputError; a disk that is full or failing (ENOSPC, EIO, …)
+/// while we write is a Fault that names the path. The commit order (bytes, fsync, rename, fsync of the folder) is what makes a kill at
+/// any moment leave either the old file or the new one (Pillai et al., "All File Systems Are Not Created Equal", OSDI'14).
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/base/hash.h"
+
+namespace cohort {
+
+/// The whole file. InputError when it is missing, unreadable, not a regular file or longer than `max_bytes`.
+std::string read_file(const std::string& path, uint64_t max_bytes);
+
+/// Replaces `path` by `bytes`: temporary file PATH.tmp beside it, fsync, rename, fsync of the folder. A symbolic link at `path` is refused
+/// (InputError): renaming over it would detach whatever it shares.
+void write_file_atomic(const std::string& path, std::string_view bytes);
+
+/// Makes the contents of an existing file (or the entries of a folder) durable.
+void fsync_file(const std::string& path);
+void fsync_directory(const std::string& path);
+
+/// Renames a file or a folder and makes the rename durable. Replaces a file at `to`; `to` may not be a non-empty folder.
+void rename_durable(const std::string& from, const std::string& to);
+
+/// Creates the folder and its parents where missing. InputError when something else is in the way.
+void make_directories(const std::string& path);
+
+/// Cuts an existing file to `bytes` and makes that durable. Fault when the file is shorter.
+void truncate_file(const std::string& path, uint64_t bytes);
+
+/// Writes a large file piece by piece, hashing as it goes. The file is complete only after close(); without it the destructor leaves a
+/// partial file behind, so write into a folder that is renamed into place once everything in it is closed.
+class FileWriter {
+ public:
+  explicit FileWriter(const std::string& path);  ///< creates or empties the file
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  void write(std::string_view bytes);
+  uint64_t bytes() const { return bytes_; }  ///< written so far
+  std::string close();                       ///< fsync and close; returns the XXH3-128 of everything written, 32 hex digits
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  uint64_t bytes_ = 0;
+  Hasher hasher_;
+};
+
+/// Held while a process works in a run folder; released by the destructor or by the death of the process. Not blocking: when another
+/// process holds it, InputError names that process (host, pid, start time).
+class RunLock {
+ public:
+  explicit RunLock(const std::string& path);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace cohort
