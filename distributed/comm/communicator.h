@@ -1,0 +1,80 @@
+#pragma once
+/// A group of ranks that talk to each other. A small value: copies share the group and its count of calls.
+///
+/// * Operations are blocking. All but send and recv are collective: every rank makes the same calls, with the same label and the same
+///   root, in the same order. The calls are numbered, and number, operation and label travel with every message: ranks that disagree get a
+///   Fault naming rank, host, operation, label and number instead of a hang or of somebody else's bytes.
+/// * An operation in which nothing moves for deadline_s is a Fault that names the ranks it waits for.
+/// * At size 1 every operation is the identity.
+/// * After a Fault the group cannot be used any more.
+/// * One thread at a time per rank.
+///
+/// Labels are at most kMaxLabel bytes and should say what is moved ("gradients"), not how.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "distributed/comm/transport.h"
+
+namespace cohort::comm {
+
+class Communicator {
+ public:
+  /// A group of one.
+  static Communicator self();
+  explicit Communicator(std::shared_ptr<Transport> transport);
+
+  int rank() const;
+  int size() const;
+  const std::string& host(int rank) const;  ///< name of the machine a rank runs on
+  const std::string& host() const { return host(rank()); }
+
+  /// Not collective: counts from this rank's next call on. Seconds, > 0.
+  void set_deadline(double seconds);
+
+  /// Bytes of every rank, in rank order, on every rank. Lengths may differ and may be 0.
+  std::vector<std::string> all_gather(std::string_view label, std::string_view mine);
+
+  /// `to_each` has one entry per rank. Returns what each rank sent to this one, in rank order.
+  std::vector<std::string> all_to_all(std::string_view label, const std::vector<std::string>& to_each);
+
+  /// Root's bytes, on every rank. What other ranks pass is ignored. Binomial tree: ⌈log2 size⌉ rounds.
+  std::string broadcast(std::string_view label, std::string bytes, int root = 0);
+
+  /// Bytes of every rank, in rank order, on root; an empty vector elsewhere. Ranks other than root may return before root has received.
+  std::vector<std::string> gather(std::string_view label, std::string_view mine, int root = 0);
+
+  /// Returns when every rank has entered.
+  void barrier(std::string_view label);
+
+  /// In place: values[i] becomes the sum over ranks of values[i], on every rank, the same bits everywhere.
+  /// The order of additions is a binary tree over rank indices: neighbours first, then neighbouring pairs, and so on,
+  ///   4 ranks: (r0 + r1) + (r2 + r3);   a rank without a partner waits for the next level:   3 ranks: (r0 + r1) + r2,
+  ///   6 ranks: ((r0 + r1) + (r2 + r3)) + (r4 + r5).
+  /// So the bits depend on the ranks' values only, never on timing, host or length; and a member that itself adds 2^k equal shares by the
+  /// same tree gives the bits of 2^k members. All ranks must pass the same length, which may be 0.
+  /// Each rank adds up one slice and hands it round: about 2 · (size-1)/size of the buffer is sent per rank, in pieces of 16 MiB.
+  void sum(std::string_view label, std::span<float> values);
+
+  /// Point to point; 0 ≤ tag ≤ kMaxTag, peer is not this rank. Messages of one (sender, receiver, tag) arrive in order, and their labels
+  /// must agree. send returns when the bytes may be reused, which may or may not be after the receiver has them.
+  void send(std::string_view label, int peer, int tag, std::string_view bytes);
+  std::string recv(std::string_view label, int peer, int tag);
+  static constexpr int kMaxTag = 30000;
+
+ private:
+  struct State;
+  Call next_call(Operation operation, std::string_view label) const;
+  void check_rank(const Call& call, int rank, const char* what) const;
+
+  std::shared_ptr<State> state_;
+};
+
+/// The tree of Communicator::sum over rows[0], rows[1], …, all of one length ≥ that of rows[0]: the result is left in rows[0], the others
+/// are used as scratch.
+void add_by_tree(std::span<float* const> rows, size_t length);
+
+}  // namespace cohort::comm

@@ -1,0 +1,96 @@
+#pragma once
+/// What a kind of communicator has to supply: moving labelled messages between ranks, with a deadline.
+///
+/// Every operation of Communicator is built from Transport::transfer alone, so the operations are the same code (and the same bits) on
+/// threads and on MPI. A message is a fixed Header followed by its payload. The header is checked before memory for the payload is
+/// taken: a rank that makes another call, or the same call at another place, is found at the first message it sends.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cohort::comm {
+
+enum class Operation : uint32_t { kAllGather = 1, kAllToAll, kBroadcast, kGather, kBarrier, kSum, kPointToPoint };
+
+const char* operation_name(Operation operation);
+
+struct CommOptions {
+  double deadline_s = 600.0;                ///< longest time an operation may go without any message arriving or leaving
+  uint64_t max_message_bytes = 1ULL << 36;  ///< larger messages are refused on both sides, before memory is taken
+};
+
+/// The longest label, in bytes. It travels whole, so that labels are compared and not their hashes.
+inline constexpr size_t kMaxLabel = 95;
+
+/// One call of an operation on one rank.
+struct Call {
+  Operation operation;
+  std::string label;
+  uint64_t sequence;  ///< collectives count together; point-to-point counts per peer, tag and direction
+  int channel = 0;    ///< 0 for collectives, tag + 1 for point-to-point; messages of a channel between two ranks keep their order
+};
+
+/// First part of every message. Plain bytes: all ranks of a job run the same program on the same kind of machine.
+struct Header {
+  uint64_t magic = kMagic;
+  uint64_t sequence = 0;
+  uint64_t bytes = 0;
+  uint32_t operation = 0;
+  char label[kMaxLabel + 1] = {};
+
+  static constexpr uint64_t kMagic = 0x31304d4d4f434843;
+};
+
+struct Outgoing {
+  int peer;
+  std::string_view payload;  ///< must stay in place until transfer returns
+};
+
+struct Incoming {
+  int peer;
+  std::span<char> place = {};  ///< where the payload goes when its size is known beforehand …
+  bool placed = false;         ///< … (then any other size is a Fault) …
+  std::string payload = {};    ///< … otherwise it is put here
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual const std::string& host(int rank) const = 0;
+
+  /// Sends and receives all of these messages, in any order; returns when every payload has arrived and every outgoing one may be
+  /// reused. At most one message per peer and direction; no peer is the rank itself.
+  /// Throws Fault on a mismatch, on a lost connection, and when nothing has moved for options().deadline_s. After a Fault the transport
+  /// refuses every further call: the state of the other ranks is unknown.
+  virtual void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) = 0;
+
+  CommOptions& options() { return options_; }
+  const CommOptions& options() const { return options_; }
+
+ protected:
+  Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  /// The header that announces `bytes` of payload. Fault when that is too much.
+  Header make_header(const Call& call, uint64_t bytes) const;
+  /// Checks what arrived from a peer against the call being made here, and makes room for the payload.
+  void accept(const Call& call, const Header& header, Incoming& incoming) const;
+  /// "rank 1 (host a): all_gather "metrics" #17: " + what. Marks the transport as broken.
+  [[noreturn]] void fail(const Call& call, const std::string& what) const;
+  /// "rank 2 (host b)"
+  std::string name_of(int rank) const;
+  void require_whole(const Call& call) const;
+
+ private:
+  CommOptions options_;
+  mutable std::string broken_by_;
+};
+
+}  // namespace cohort::comm

@@ -1,0 +1,51 @@
+#pragma once
+/// pipeline::Team over a Communicator: one member per rank, rank 0 coordinates (placement colocated).
+///
+/// Consumes: group ids from the stage, groups rolled out by this rank. Waits for: the coordinator's assignment; all other ranks in
+/// exchange. Unblocked by: the slowest rank, or its deadline.
+///
+/// Rules the stage must keep (each broken one is a Fault naming group, step and rank):
+/// * all members call assign with the same step and ids;
+/// * after assign, maybe several times in one step, one exchange brings back every group that was assigned since the last exchange, each by
+///   the member it was assigned to, with Group.step as assigned. Groups to be dropped are dropped after the exchange;
+/// * a group id is used once per stage: begin_stage starts the count again.
+/// Work that is not trained on (evaluation) is divided by index() and size(), not by assign.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/pipeline/team.h"
+#include "distributed/comm/communicator.h"
+#include "distributed/roles/coordinator.h"
+
+namespace cohort::roles {
+
+class RankTeam final : public pipeline::Team {
+ public:
+  explicit RankTeam(comm::Communicator communicator);
+
+  /// Forgets which groups were trained. Fault when a round is open. Not collective, but every member must call it.
+  void begin_stage();
+
+  int index() const override { return communicator_.rank(); }
+  int size() const override { return communicator_.size(); }
+  std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) override;
+  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) override;
+  std::vector<std::string> gather(const std::string& mine) override;
+  void sum(at::Tensor flat) override;
+  bool any(bool mine) override;
+  void barrier(const char* label) override;
+
+ private:
+  std::vector<std::string> pack(const std::vector<records::Group>& mine, const std::function<int(uint64_t)>& owner) const;
+  std::vector<records::Group> unpack(const std::vector<std::string>& received, const std::function<int(uint64_t)>& owner) const;
+  void settle(const std::vector<records::Group>& received);
+
+  comm::Communicator communicator_;
+  uint64_t step_ = 0;
+  std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
+  Ledger ledger_;                  // on the coordinator only
+};
+
+}  // namespace cohort::roles
