@@ -1,0 +1,30 @@
+#pragma once
+/// Strict UTF-8 (RFC 3629), one character at a time.
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace cohort::text {
+
+/// What stands at one position of a text.
+struct Character {
+  char32_t code = 0;  ///< the code point; the byte itself when invalid
+  size_t length = 1;  ///< bytes to go on, at least 1
+  bool valid = false;
+};
+
+/// The character at `position` < text.size(). Overlong forms, surrogates, code points over U+10FFFF and cut characters are invalid and
+/// one byte long.
+Character character_at(std::string_view text, size_t position);
+
+/// Appends a valid code point.
+void append_character(std::string& text, char32_t code);
+
+/// The same text with each invalid byte replaced by U+FFFD: what may go into JSON or onto a terminal.
+std::string replace_invalid(std::string_view text);
+
+/// Without ASCII white space at both ends.
+std::string_view trim(std::string_view text);
+
+}  // namespace cohort::text
