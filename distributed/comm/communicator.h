@@ -67,8 +67,12 @@ class Communicator {
 
  private:
   struct State;
-  Call next_call(Operation operation, std::string_view label) const;
-  void check_rank(const Call& call, int rank, const char* what) const;
+  Call next_call(Operation operation, std::string_view label);
+  Call next_message(std::string_view label, int peer, int tag, bool sending);
+  void require(const Call& call, bool condition, const std::string& what) const;
+  std::vector<int> others() const;
+  std::vector<std::string> by_rank(std::vector<Incoming> received, std::string mine) const;
+  void sum_piece(const Call& call, std::span<float> piece);
 
   std::shared_ptr<State> state_;
 };

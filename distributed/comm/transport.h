@@ -78,19 +78,22 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
+  /// Fault when an earlier call has failed. First thing in transfer.
+  void require_whole(const Call& call);
   /// The header that announces `bytes` of payload. Fault when that is too much.
-  Header make_header(const Call& call, uint64_t bytes) const;
+  Header make_header(const Call& call, uint64_t bytes);
   /// Checks what arrived from a peer against the call being made here, and makes room for the payload.
-  void accept(const Call& call, const Header& header, Incoming& incoming) const;
-  /// "rank 1 (host a): all_gather "metrics" #17: " + what. Marks the transport as broken.
-  [[noreturn]] void fail(const Call& call, const std::string& what) const;
+  void accept(const Call& call, const Header& header, Incoming& incoming);
+  /// Throws Fault `rank 1 (host a): all_gather "metrics" #17: ` + what, and remembers it for require_whole.
+  [[noreturn]] void fail(const Call& call, const std::string& what);
+  /// fail because nothing moved for the deadline; `peers` are those it waits for, in any order, perhaps repeated.
+  [[noreturn]] void fail_stalled(const Call& call, std::vector<int> peers);
   /// "rank 2 (host b)"
   std::string name_of(int rank) const;
-  void require_whole(const Call& call) const;
 
  private:
   CommOptions options_;
-  mutable std::string broken_by_;
+  std::string broken_by_;
 };
 
 }  // namespace cohort::comm

@@ -1,0 +1,237 @@
+#include "distributed/comm/communicator.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <tuple>
+
+#include "core/base/error.h"
+
+namespace cohort::comm {
+namespace {
+
+constexpr size_t kPieceFloats = size_t{1} << 22;  // bounds the scratch memory of a sum: 16 MiB, and that of one rank's slices
+
+std::string this_host() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+/// The group of one. It has nobody to send to.
+class SelfTransport final : public Transport {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  const std::string& host(int) const override { return host_; }
+  void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) override {
+    require_whole(call);
+    if (!outgoing.empty() || !incoming.empty()) fail(call, "there is no other rank");
+  }
+
+ private:
+  std::string host_ = this_host();
+};
+
+std::span<char> as_bytes(std::span<float> values) { return {reinterpret_cast<char*>(values.data()), values.size_bytes()}; }
+
+std::string_view as_view(std::span<const float> values) { return {reinterpret_cast<const char*>(values.data()), values.size_bytes()}; }
+
+/// Rank r's slice of `length` floats cut into `ranks` nearly equal runs.
+std::pair<size_t, size_t> slice_of(size_t length, int rank, int ranks) {
+  const auto begin = length * static_cast<size_t>(rank) / static_cast<size_t>(ranks);
+  const auto end = length * (static_cast<size_t>(rank) + 1) / static_cast<size_t>(ranks);
+  return {begin, end - begin};
+}
+
+}  // namespace
+
+void add_by_tree(std::span<float* const> rows, size_t length) {
+  for (size_t stride = 1; stride < rows.size(); stride *= 2) {
+    for (size_t left = 0; left + stride < rows.size(); left += 2 * stride) {
+      float* into = rows[left];
+      const float* from = rows[left + stride];
+      for (size_t i = 0; i < length; ++i) into[i] += from[i];
+    }
+  }
+}
+
+struct Communicator::State {
+  std::shared_ptr<Transport> transport;
+  uint64_t collectives = 0;
+  std::map<std::tuple<int, int, bool>, uint64_t> messages;  // (peer, tag, sending) → how many so far
+};
+
+Communicator Communicator::self() { return Communicator(std::make_shared<SelfTransport>()); }
+
+Communicator::Communicator(std::shared_ptr<Transport> transport) : state_(std::make_shared<State>()) {
+  state_->transport = std::move(transport);
+}
+
+int Communicator::rank() const { return state_->transport->rank(); }
+int Communicator::size() const { return state_->transport->size(); }
+const std::string& Communicator::host(int rank) const { return state_->transport->host(rank); }
+
+void Communicator::set_deadline(double seconds) {
+  if (!(seconds > 0)) throw Fault(fmt::format("a deadline of {} s is not positive", seconds));
+  state_->transport->options().deadline_s = seconds;
+}
+
+Call Communicator::next_call(Operation operation, std::string_view label) {
+  const Call call{operation, std::string(label), ++state_->collectives};
+  require(call, label.size() <= kMaxLabel && label.find('\0') == std::string_view::npos, "the label is too long");
+  return call;
+}
+
+Call Communicator::next_message(std::string_view label, int peer, int tag, bool sending) {
+  const Call call{Operation::kPointToPoint, std::string(label), ++state_->messages[{peer, tag, sending}], tag + 1};
+  require(call, label.size() <= kMaxLabel && label.find('\0') == std::string_view::npos, "the label is too long");
+  require(call, peer >= 0 && peer < size() && peer != rank(), fmt::format("there is no other rank {}", peer));
+  require(call, tag >= 0 && tag <= kMaxTag, fmt::format("tag {} is not in 0 … {}", tag, kMaxTag));
+  return call;
+}
+
+void Communicator::require(const Call& call, bool condition, const std::string& what) const {
+  if (condition) return;
+  throw Fault(
+      fmt::format("rank {} (host {}): {} \"{}\" #{}: {}", rank(), host(), operation_name(call.operation), call.label, call.sequence, what));
+}
+
+std::vector<int> Communicator::others() const {
+  std::vector<int> ranks;  // starting after this rank, so that not everybody sends to rank 0 first
+  for (int i = 1; i < size(); ++i) ranks.push_back((rank() + i) % size());
+  return ranks;
+}
+
+std::vector<std::string> Communicator::all_gather(std::string_view label, std::string_view mine) {
+  const Call call = next_call(Operation::kAllGather, label);
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
+  for (int peer : others()) {
+    outgoing.push_back({peer, mine});
+    incoming.push_back({.peer = peer});
+  }
+  state_->transport->transfer(call, outgoing, incoming);
+  return by_rank(std::move(incoming), std::string(mine));
+}
+
+std::vector<std::string> Communicator::all_to_all(std::string_view label, const std::vector<std::string>& to_each) {
+  const Call call = next_call(Operation::kAllToAll, label);
+  require(call, to_each.size() == static_cast<size_t>(size()), fmt::format("{} entries for {} ranks", to_each.size(), size()));
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
+  for (int peer : others()) {
+    outgoing.push_back({peer, to_each[static_cast<size_t>(peer)]});
+    incoming.push_back({.peer = peer});
+  }
+  state_->transport->transfer(call, outgoing, incoming);
+  return by_rank(std::move(incoming), to_each[static_cast<size_t>(rank())]);
+}
+
+std::vector<std::string> Communicator::by_rank(std::vector<Incoming> received, std::string mine) const {
+  std::vector<std::string> result(static_cast<size_t>(size()));
+  for (Incoming& from : received) result[static_cast<size_t>(from.peer)] = std::move(from.payload);
+  result[static_cast<size_t>(rank())] = std::move(mine);
+  return result;
+}
+
+std::string Communicator::broadcast(std::string_view label, std::string bytes, int root) {
+  const Call call = next_call(Operation::kBroadcast, label);
+  require(call, root >= 0 && root < size(), fmt::format("there is no rank {} to be root", root));
+  const int place = (rank() - root + size()) % size();  // in the tree, where root is 0
+  int bit = 1;
+  while (bit < size() && (place & bit) == 0) bit *= 2;
+  if (place != 0) {
+    std::vector<Incoming> from{{.peer = (rank() - bit + size()) % size()}};
+    state_->transport->transfer(call, {}, from);
+    bytes = std::move(from[0].payload);
+  }
+  std::vector<Outgoing> children;
+  for (int step = bit / 2; step > 0; step /= 2) {
+    if (place + step < size()) children.push_back({(rank() + step) % size(), bytes});
+  }
+  state_->transport->transfer(call, children, {});
+  return bytes;
+}
+
+std::vector<std::string> Communicator::gather(std::string_view label, std::string_view mine, int root) {
+  const Call call = next_call(Operation::kGather, label);
+  require(call, root >= 0 && root < size(), fmt::format("there is no rank {} to be root", root));
+  if (rank() != root) {
+    const std::vector<Outgoing> to_root{{root, mine}};
+    state_->transport->transfer(call, to_root, {});
+    return {};
+  }
+  std::vector<Incoming> incoming;
+  for (int peer : others()) incoming.push_back({.peer = peer});
+  state_->transport->transfer(call, {}, incoming);
+  return by_rank(std::move(incoming), std::string(mine));
+}
+
+void Communicator::barrier(std::string_view label) {
+  // Dissemination: after the round of distance d a rank has heard, directly or not, from the 2d - 1 ranks before it.
+  const Call call = next_call(Operation::kBarrier, label);
+  for (int distance = 1; distance < size(); distance *= 2) {
+    const std::vector<Outgoing> ahead{{(rank() + distance) % size(), {}}};
+    std::vector<Incoming> behind{{.peer = (rank() - distance + size()) % size()}};
+    state_->transport->transfer(call, ahead, behind);
+  }
+}
+
+void Communicator::sum(std::string_view label, std::span<float> values) {
+  const Call call = next_call(Operation::kSum, label);
+  if (size() == 1) return;
+  size_t done = 0;
+  do {  // once even for nothing, so that a rank with another length is found here
+    const size_t length = std::min(kPieceFloats, values.size() - done);
+    sum_piece(call, values.subspan(done, length));
+    done += length;
+  } while (done < values.size());
+}
+
+void Communicator::sum_piece(const Call& call, std::span<float> piece) {
+  // Every rank gets its slice from all, adds it up, and hands the result to all.
+  const auto [begin, length] = slice_of(piece.size(), rank(), size());
+  const std::span<float> own = piece.subspan(begin, length);
+  std::vector<float> scratch(length * static_cast<size_t>(size() - 1));
+  std::vector<float*> rows(static_cast<size_t>(size()), own.data());
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
+  for (int peer : others()) {
+    const auto [peer_begin, peer_length] = slice_of(piece.size(), peer, size());
+    const std::span<float> place = std::span(scratch).subspan(incoming.size() * length, length);
+    rows[static_cast<size_t>(peer)] = place.data();
+    outgoing.push_back({peer, as_view(piece.subspan(peer_begin, peer_length))});
+    incoming.push_back({.peer = peer, .place = as_bytes(place), .placed = true});
+  }
+  state_->transport->transfer(call, outgoing, incoming);
+  add_by_tree(rows, length);
+  if (rank() != 0) std::copy_n(rows[0], length, own.data());
+
+  outgoing.clear();
+  incoming.clear();
+  for (int peer : others()) {
+    const auto [peer_begin, peer_length] = slice_of(piece.size(), peer, size());
+    outgoing.push_back({peer, as_view(own)});
+    incoming.push_back({.peer = peer, .place = as_bytes(piece.subspan(peer_begin, peer_length)), .placed = true});
+  }
+  state_->transport->transfer(call, outgoing, incoming);
+}
+
+void Communicator::send(std::string_view label, int peer, int tag, std::string_view bytes) {
+  const Call call = next_message(label, peer, tag, true);
+  const std::vector<Outgoing> outgoing{{peer, bytes}};
+  state_->transport->transfer(call, outgoing, {});
+}
+
+std::string Communicator::recv(std::string_view label, int peer, int tag) {
+  const Call call = next_message(label, peer, tag, false);
+  std::vector<Incoming> incoming{{.peer = peer}};
+  state_->transport->transfer(call, {}, incoming);
+  return std::move(incoming[0].payload);
+}
+
+}  // namespace cohort::comm
