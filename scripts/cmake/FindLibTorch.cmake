@@ -6,19 +6,23 @@
 # libtorch_cpu.so of the CUDA wheel needs libcudart.so.13 and libcupti.so.13 at run time, also where there is no GPU. They are
 # taken from .deps/nvidia (small wheels), from wheels beside torch, or from a CUDA 13 toolkit.
 
-set(COHORT_TORCH_ROOT "$ENV{COHORT_TORCH_ROOT}" CACHE PATH "Folder with LibTorch's include/ and lib/")
+set(COHORT_TORCH_ROOT "" CACHE PATH "Folder with LibTorch's include/ and lib/")
+if(DEFINED ENV{COHORT_TORCH_ROOT})
+  set(COHORT_TORCH_ROOT "$ENV{COHORT_TORCH_ROOT}" CACHE PATH "Folder with LibTorch's include/ and lib/" FORCE)
+endif()
 
+# NO_CACHE: a LibTorch that was moved is looked for again.
 find_path(LibTorch_INCLUDE_DIR ATen/ATen.h
-  HINTS "${COHORT_TORCH_ROOT}/include" "${PROJECT_SOURCE_DIR}/.deps/torch/include" NO_DEFAULT_PATH)
+  HINTS "${COHORT_TORCH_ROOT}/include" "${PROJECT_SOURCE_DIR}/.deps/torch/include" NO_CACHE NO_DEFAULT_PATH)
 get_filename_component(LibTorch_ROOT "${LibTorch_INCLUDE_DIR}" DIRECTORY)
-find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${LibTorch_ROOT}/lib" NO_DEFAULT_PATH)
-find_library(LibTorch_C10_LIBRARY c10 HINTS "${LibTorch_ROOT}/lib" NO_DEFAULT_PATH)
+find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${LibTorch_ROOT}/lib" NO_CACHE NO_DEFAULT_PATH)
+find_library(LibTorch_C10_LIBRARY c10 HINTS "${LibTorch_ROOT}/lib" NO_CACHE NO_DEFAULT_PATH)
 
 set(cuda_hints
   "${PROJECT_SOURCE_DIR}/.deps/nvidia/cu13/lib" "${LibTorch_ROOT}/../nvidia/cu13/lib"
   /usr/local/cuda-13.0/lib64 /usr/local/cuda-13/lib64 /usr/local/cuda/lib64 /usr/local/cuda/extras/CUPTI/lib64)
-find_file(LibTorch_CUDART_LIBRARY libcudart.so.13 HINTS ${cuda_hints} NO_DEFAULT_PATH)
-find_file(LibTorch_CUPTI_LIBRARY libcupti.so.13 HINTS ${cuda_hints} NO_DEFAULT_PATH)
+find_file(LibTorch_CUDART_LIBRARY libcudart.so.13 HINTS ${cuda_hints} NO_CACHE NO_DEFAULT_PATH)
+find_file(LibTorch_CUPTI_LIBRARY libcupti.so.13 HINTS ${cuda_hints} NO_CACHE NO_DEFAULT_PATH)
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch
