@@ -16,7 +16,7 @@ enum class LogLevel { kDebug, kInfo, kWarn, kError };
 /// change the folder. Before the first call, lines go to stderr as on rank 0 of 1.
 void init_log(const std::string& run_dir, int rank, int size);
 
-/// One line; thread-safe. Warnings and errors are flushed at once.
+/// One line; thread-safe. Every line but debug is flushed to the file at once, so that a killed run leaves its last words.
 void log_line(LogLevel level, std::string_view text);
 
 /// One line for the file alone: what the terminal already shows in another form.

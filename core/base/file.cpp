@@ -1,0 +1,214 @@
+#include "core/base/file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/text_util.h"
+
+namespace cohort {
+
+namespace {
+
+std::string system_message(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void fail(const std::string& path, const char* what, int error) {
+  throw Fault(fmt::format("{}: {} failed: {}", path, what, system_message(error)));
+}
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return value_; }
+  int release() { return std::exchange(value_, -1); }
+
+ private:
+  int value_;
+};
+
+Descriptor open_or_fail(const std::string& path, int flags, const char* what = "open") {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  if (descriptor < 0) fail(path, what, errno);
+  return Descriptor(descriptor);
+}
+
+void write_all(int descriptor, std::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(path, "write", errno);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+void sync_or_fail(int descriptor, const std::string& path) {
+  if (::fsync(descriptor) != 0) fail(path, "fsync", errno);
+}
+
+void close_or_fail(Descriptor& descriptor, const std::string& path) {
+  if (::close(descriptor.release()) != 0) fail(path, "close", errno);
+}
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+std::string read_up_to(int descriptor, uint64_t expected, uint64_t max_bytes, const std::string& path) {
+  std::string bytes;
+  bytes.reserve(expected);
+  char buffer[1 << 16];
+  while (true) {
+    const ssize_t got = ::read(descriptor, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(path, "read", errno);
+    if (got == 0) return bytes;
+    bytes.append(buffer, static_cast<size_t>(got));
+    if (bytes.size() > max_bytes) throw InputError(fmt::format("{}: expected at most {} bytes, found more", path, max_bytes));
+  }
+}
+
+/// "host pid 123 since 2025-01-31 12:00:00".
+std::string describe_this_process() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) fail("the host's name", "gethostname", errno);
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  char when[32];
+  std::strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &parts);
+  return fmt::format("{} pid {} since {}", host, ::getpid(), when);
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path, uint64_t max_bytes) {
+  // Without O_NONBLOCK, opening a named pipe would wait for its other end.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) {
+    if (errno == EIO) fail(path, "open", errno);
+    throw InputError(fmt::format("{}: expected a readable file, found: {}", path, system_message(errno)));
+  }
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail(path, "stat", errno);
+  if (!S_ISREG(info.st_mode))
+    throw InputError(path + ": expected a file, found " + (S_ISDIR(info.st_mode) ? "a folder" : "a special file"));
+  const auto size = static_cast<uint64_t>(info.st_size);
+  if (size > max_bytes) throw InputError(fmt::format("{}: expected at most {} bytes, found {}", path, max_bytes, size));
+  return read_up_to(file.get(), size, max_bytes, path);
+}
+
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    const char* found = S_ISLNK(info.st_mode) ? "a symbolic link" : S_ISDIR(info.st_mode) ? "a folder" : "a special file";
+    throw InputError(fmt::format("{}: expected a file to replace or nothing, found {}", path, found));
+  }
+  // The name is always the same, so that what a killed process left is replaced and never piles up.
+  const std::string temporary = path + ".tmp";
+  if (::unlink(temporary.c_str()) != 0 && errno != ENOENT) fail(temporary, "unlink", errno);
+  try {
+    Descriptor file = open_or_fail(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
+    write_all(file.get(), bytes, temporary);
+    sync_or_fail(file.get(), temporary);
+    close_or_fail(file, temporary);
+    rename_durable(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void fsync_file(const std::string& path) { sync_or_fail(open_or_fail(path, O_RDONLY).get(), path); }
+
+void fsync_directory(const std::string& path) { sync_or_fail(open_or_fail(path, O_RDONLY | O_DIRECTORY).get(), path); }
+
+void rename_durable(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, "rename", errno);
+  const std::string source = parent_of(from);
+  const std::string target = parent_of(to);
+  fsync_directory(target);
+  if (source != target) fsync_directory(source);
+}
+
+void make_directories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error.value() == ENOSPC || error.value() == EIO) fail(path, "mkdir", error.value());
+  if (error) throw InputError(fmt::format("{}: expected a folder that can be created, found: {}", path, error.message()));
+  if (!std::filesystem::is_directory(path)) throw InputError(path + ": expected a folder, found something else");
+}
+
+void truncate_file(const std::string& path, uint64_t bytes) {
+  const Descriptor file = open_or_fail(path, O_WRONLY);
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail(path, "stat", errno);
+  if (static_cast<uint64_t>(info.st_size) < bytes) {
+    throw Fault(fmt::format("{}: expected at least {} bytes, found {}", path, bytes, info.st_size));
+  }
+  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) fail(path, "truncate", errno);
+  sync_or_fail(file.get(), path);
+}
+
+FileWriter::FileWriter(const std::string& path) : path_(path) {
+  descriptor_ = open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, "create").release();
+}
+
+FileWriter::~FileWriter() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileWriter::write(std::string_view bytes) {
+  if (descriptor_ < 0) throw Fault(path_ + ": written to after it was closed");
+  write_all(descriptor_, bytes, path_);
+  hasher_.update(bytes);
+  bytes_ += bytes.size();
+}
+
+std::string FileWriter::close() {
+  if (descriptor_ < 0) throw Fault(path_ + ": closed twice");
+  Descriptor file(std::exchange(descriptor_, -1));
+  sync_or_fail(file.get(), path_);
+  close_or_fail(file, path_);
+  return hasher_.hex();
+}
+
+RunLock::RunLock(const std::string& path) {
+  Descriptor file = open_or_fail(path, O_RDWR | O_CREAT | O_NOFOLLOW, "create");
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) fail(path, "lock", errno);
+    char holder[512] = {};
+    const ssize_t got = ::pread(file.get(), holder, sizeof holder - 1, 0);
+    const std::string name = printable(std::string_view(holder, got > 0 ? static_cast<size_t>(got) : 0), 400);
+    throw InputError(fmt::format("{}: expected a run folder that no other process works in, found it held by {}", path,
+                                 name.empty() ? "a process that has not written its name yet" : name));
+  }
+  // The file stays when the lock goes: removing it would let two processes lock two different files of this name.
+  if (::ftruncate(file.get(), 0) != 0) fail(path, "truncate", errno);
+  write_all(file.get(), describe_this_process(), path);
+  descriptor_ = file.release();
+}
+
+RunLock::~RunLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace cohort

@@ -1,0 +1,101 @@
+#include "core/base/json.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/text_util.h"
+
+namespace cohort {
+
+namespace {
+
+using nlohmann::json;
+
+/// Builds the value from the parser's events and stops at the first thing a strict reader refuses.
+class StrictBuilder : public nlohmann::json_sax<json> {
+ public:
+  StrictBuilder(const std::string& where, int max_depth) : where_(where), max_depth_(static_cast<size_t>(max_depth)) {}
+
+  json take() { return std::move(root_); }
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t& text) override {
+    // The parser turns integers over 64 bits into doubles, which silently changes them.
+    if (text.find_first_of(".eE") == string_t::npos) fail("expected an integer of 64 bits, found " + printable(text));
+    return put(value);
+  }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t&) override { return false; }
+  bool start_object(std::size_t) override { return open(json::object()); }
+  bool start_array(std::size_t) override { return open(json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& value) override {
+    if (open_.back()->contains(value)) fail(fmt::format("expected each key once, found '{}' again", printable(value)));
+    key_ = value;
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string&, const json::exception& error) override {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the part after the number is for people.
+    std::string text = error.what();
+    const size_t bracket = text.find("] ");
+    if (bracket != std::string::npos) text.erase(0, bracket + 2);
+    fail(fmt::format("expected JSON, found at byte {}: {}", position, printable(text, 300)));
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& problem) { throw InputError(where_ + ": " + problem); }
+
+  json* place(json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    json& parent = *open_.back();
+    if (parent.is_array()) {
+      parent.push_back(std::move(value));
+      return &parent.back();
+    }
+    return &(parent[key_] = std::move(value));
+  }
+
+  bool put(json value) {
+    place(std::move(value));
+    return true;
+  }
+
+  bool open(json container) {
+    if (open_.size() >= max_depth_) fail(fmt::format("expected nesting up to {} levels, found more", max_depth_));
+    open_.push_back(place(std::move(container)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string& where_;
+  size_t max_depth_;
+  json root_;
+  std::vector<json*> open_;  // containers being filled, outermost first; none moves while an inner one is open
+  std::string key_;
+};
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& where, int max_depth) {
+  StrictBuilder builder(where, max_depth);
+  if (!json::sax_parse(text, &builder)) throw InputError(where + ": expected JSON, found something else");
+  return builder.take();
+}
+
+}  // namespace cohort

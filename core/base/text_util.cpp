@@ -1,0 +1,111 @@
+#include "core/base/text_util.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+
+namespace cohort {
+
+namespace {
+
+constexpr size_t kMaxNameBytes = 64;
+
+struct Character {
+  size_t length;  // bytes; 0 when the text does not begin with a valid character
+  uint32_t code;
+};
+
+/// The character at `begin` (Unicode 15, table 3-7).
+Character character_at(std::string_view text, size_t begin) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[begin + i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {1, lead};
+  const size_t length = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+  if (length == 0 || begin + length > text.size()) return {0, 0};
+  uint32_t code = lead & (0x7Fu >> length);
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return {0, 0};
+    code = code << 6 | (byte(i) & 0x3Fu);
+  }
+  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+  return overlong || surrogate || code > 0x10FFFF ? Character{0, 0} : Character{length, code};
+}
+
+}  // namespace
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);  // row[j]: from the first i bytes of a to the first j of b
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  if (name.empty() || name.size() > kMaxNameBytes) return "";
+  std::string nearest;
+  size_t least = std::max<size_t>(1, name.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    if (candidate.size() > kMaxNameBytes) continue;
+    const size_t distance = edit_distance(name, candidate);
+    if (distance < least && distance < candidate.size()) {
+      least = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
+std::string join(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i > 0) text += separator;
+    text += parts[i];
+  }
+  return text;
+}
+
+std::string printable(std::string_view text, size_t max_bytes) {
+  std::string shown;
+  for (size_t i = 0; i < text.size();) {
+    const Character character = character_at(text, i);
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool control = character.code < 0x20 || (character.code >= 0x7F && character.code < 0xA0);
+    std::string next;
+    if (text[i] == '\n') {
+      next = "\\n";
+    } else if (text[i] == '\t') {
+      next = "\\t";
+    } else if (character.length == 0 || control) {
+      next = fmt::format("\\x{:02x}", byte);
+    } else {
+      next = text.substr(i, character.length);
+    }
+    if (shown.size() + next.size() > max_bytes) return shown + "…";
+    shown += next;
+    i += character.length == 0 || control ? 1 : character.length;
+  }
+  return shown;
+}
+
+size_t first_invalid_utf8(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const size_t length = character_at(text, i).length;
+    if (length == 0) break;
+    i += length;
+  }
+  return i;
+}
+
+}  // namespace cohort
