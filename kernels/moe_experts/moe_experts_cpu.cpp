@@ -63,8 +63,8 @@ at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at:
     if (pairs[e].empty()) continue;
     const int64_t expert = static_cast<int64_t>(e);
     at::Tensor rows = gather_rows(x, pairs[e], k);
-    at::Tensor gate = linear(rows, w.gate[expert], {}), up = linear(rows, w.up[expert], {}), hidden = swiglu(gate, up);
-    scatter_rows(linear(hidden, w.down[expert], {}), pairs[e], y_NKD);
+    at::Tensor gate = kernels::linear(rows, w.gate[expert], {}), up = kernels::linear(rows, w.up[expert], {}), hidden = swiglu(gate, up);
+    scatter_rows(kernels::linear(hidden, w.down[expert], {}), pairs[e], y_NKD);
     if (tape) tape->x[e] = rows, tape->gate[e] = gate, tape->up[e] = up, tape->hidden[e] = hidden;
   }
   at::Tensor out = combine(y_NKD, weights);
