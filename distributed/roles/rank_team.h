@@ -11,7 +11,8 @@
 /// * a group id is used once per stage: begin_stage starts the count again.
 /// Work that is not trained on (evaluation) is divided by index() and size(), not by assign.
 
-#include <memory>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ class RankTeam final : public pipeline::Team {
  public:
   explicit RankTeam(comm::Communicator communicator);
 
-  /// Forgets which groups were trained. Fault when a round is open. Not collective, but every member must call it.
+  /// Forgets which groups were trained: ids start again. Fault when a round is open. Sends nothing, but every member must call it.
   void begin_stage();
 
   int index() const override { return communicator_.rank(); }
@@ -38,9 +39,16 @@ class RankTeam final : public pipeline::Team {
   void barrier(const char* label) override;
 
  private:
-  std::vector<std::string> pack(const std::vector<records::Group>& mine, const std::function<int(uint64_t)>& owner) const;
-  std::vector<records::Group> unpack(const std::vector<std::string>& received, const std::function<int(uint64_t)>& owner) const;
-  void settle(const std::vector<records::Group>& received);
+  using Owner = std::function<int(uint64_t group_id)>;
+
+  /// My groups as bytes for each member. Fault unless they are exactly those I was assigned.
+  std::vector<std::string> pack(const std::vector<records::Group>& mine, const Owner& owner) const;
+  /// The groups in what each member sent. Fault unless they are exactly those of the round that I own.
+  std::vector<records::Group> unpack(const std::vector<std::string>& received, const Owner& owner) const;
+  void read_groups(int from, const std::string& bytes, std::map<uint64_t, records::Group>& groups) const;
+  /// Tells the coordinator what was rolled out and what will be trained, for the ledger.
+  void settle(const std::vector<records::Group>& mine, const std::vector<records::Group>& received);
+  int owner_of(const Owner& owner, uint64_t group_id) const;
 
   comm::Communicator communicator_;
   uint64_t step_ = 0;

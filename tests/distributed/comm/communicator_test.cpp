@@ -1,0 +1,306 @@
+#include "distributed/comm/communicator.h"
+
+#include <atomic>
+#include <bit>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "core/base/random.h"
+#include "tests/distributed/worlds.h"
+
+namespace cohort::comm {
+namespace {
+
+using test::contains;
+using test::everywhere;
+using test::expect;
+using test::fault_of;
+using test::on_mpi;
+using test::on_threads;
+
+/// A different length for each pair of ranks; some are empty.
+std::string letter(int from, int to) { return std::string(static_cast<size_t>((from * 3 + to * 5) % 7), static_cast<char>('a' + from)); }
+
+/// Values whose sum depends on the order of additions.
+std::vector<float> values_of(int rank, size_t length) {
+  RandomStream stream(7, "test/sum", {static_cast<uint64_t>(rank)});
+  std::vector<float> values(length);
+  for (size_t i = 0; i < length; ++i) {
+    values[i] = i < 2000 ? static_cast<float>(stream.normal() * std::pow(10.0, stream.uniform() * 6.0)) : values[i % 2000] * 1.25F;
+  }
+  return values;
+}
+
+/// The tree of the header, written another way: split at the largest power of two below the number of ranks.
+float tree_sum(const std::vector<std::vector<float>>& rows, size_t column, size_t first, size_t count) {
+  if (count == 1) return rows[first][column];
+  const size_t left = std::bit_floor(count - 1);
+  return tree_sum(rows, column, first, left) + tree_sum(rows, column, first + left, count - left);
+}
+
+void check_sum(Communicator world, size_t length) {
+  std::vector<std::vector<float>> rows;
+  for (int r = 0; r < world.size(); ++r) rows.push_back(values_of(r, length));
+  std::vector<float> values = rows[static_cast<size_t>(world.rank())];
+  world.sum("values", values);
+  for (size_t i = 0; i < length; ++i) {
+    const float wanted = tree_sum(rows, i, 0, rows.size());
+    expect(std::memcmp(&wanted, &values[i], sizeof(float)) == 0, "the bits of a serial tree at " + std::to_string(i));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("all_gather returns ragged and empty bytes in rank order") {
+  everywhere([](Communicator world) {
+    for (int round = 0; round < 20; ++round) {
+      const auto all = world.all_gather("letters", letter(world.rank(), round));
+      expect(all.size() == static_cast<size_t>(world.size()), "one entry per rank");
+      for (int r = 0; r < world.size(); ++r) expect(all[static_cast<size_t>(r)] == letter(r, round), "the letter of each rank");
+    }
+  });
+}
+
+TEST_CASE("all_to_all delivers each pair's bytes") {
+  everywhere([](Communicator world) {
+    for (int round = 0; round < 20; ++round) {
+      std::vector<std::string> to_each;
+      for (int r = 0; r < world.size(); ++r) to_each.push_back(letter(world.rank() + round, r));
+      const auto from_each = world.all_to_all("letters", to_each);
+      expect(from_each.size() == to_each.size(), "one entry per rank");
+      for (int r = 0; r < world.size(); ++r) {
+        expect(from_each[static_cast<size_t>(r)] == letter(r + round, world.rank()), "the letter of this pair");
+      }
+    }
+    expect(contains(fault_of([&] { world.all_to_all("too many", std::vector<std::string>(99)); }), "99 entries"), "a Fault");
+  });
+}
+
+TEST_CASE("bytes with zeros and long payloads arrive whole") {
+  everywhere([](Communicator world) {
+    std::string mine(3'000'001, '\0');
+    for (size_t i = 0; i < mine.size(); i += 7) mine[i] = static_cast<char>(i + static_cast<size_t>(world.rank()));
+    const auto all = world.all_gather("long", mine);
+    for (int r = 0; r < world.size(); ++r) {
+      const std::string& got = all[static_cast<size_t>(r)];
+      expect(got.size() == mine.size(), "the length");
+      for (size_t i = 0; i < got.size(); i += 7) expect(got[i] == static_cast<char>(i + static_cast<size_t>(r)), "the bytes");
+    }
+  });
+}
+
+TEST_CASE("broadcast gives everybody the root's bytes") {
+  everywhere([](Communicator world) {
+    for (int root = 0; root < world.size(); ++root) {
+      const std::string mine = "from " + std::to_string(world.rank());
+      expect(world.broadcast("word", mine, root) == "from " + std::to_string(root), "the root's word");
+      expect(world.broadcast("nothing", world.rank() == root ? "" : "x", root).empty(), "an empty word");
+    }
+    expect(contains(fault_of([&] { world.broadcast("word", "", world.size()); }), "no rank"), "a Fault for a root that is not there");
+  });
+}
+
+TEST_CASE("gather fills the root's table only") {
+  everywhere([](Communicator world) {
+    for (int root = 0; root < world.size(); ++root) {
+      const auto all = world.gather("letters", letter(world.rank(), root), root);
+      if (world.rank() != root) {
+        expect(all.empty(), "nothing away from root");
+        continue;
+      }
+      expect(all.size() == static_cast<size_t>(world.size()), "one entry per rank");
+      for (int r = 0; r < world.size(); ++r) expect(all[static_cast<size_t>(r)] == letter(r, root), "the letter of each rank");
+    }
+  });
+}
+
+TEST_CASE("sum has the bits of the documented tree") {
+  for (size_t length : {size_t{0}, size_t{1}, size_t{3}, size_t{1000}, size_t{1025}}) {
+    everywhere([length](Communicator world) { check_sum(world, length); });
+  }
+}
+
+TEST_CASE("sum in several pieces") {
+  run_on_threads(
+      2, [](Communicator world) { check_sum(world, (size_t{1} << 22) + 5); }, test::impatient());
+  on_mpi([](Communicator world) { check_sum(world, (size_t{1} << 22) + 5); });
+}
+
+TEST_CASE("the order of additions matters for the values used here") {
+  const std::vector<std::vector<float>> rows{values_of(0, 100), values_of(1, 100), values_of(2, 100), values_of(3, 100)};
+  int different = 0;
+  for (size_t i = 0; i < 100; ++i) {
+    const float in_a_row = ((rows[0][i] + rows[1][i]) + rows[2][i]) + rows[3][i];
+    if (in_a_row != tree_sum(rows, i, 0, 4)) ++different;
+  }
+  CHECK(different > 10);
+}
+
+TEST_CASE("members that add equal shares by the same tree give the same bits as more members") {
+  constexpr size_t kLength = 257;
+  std::vector<std::vector<float>> results;
+  for (int ranks : {1, 2, 4, 8}) {
+    std::vector<float> result;
+    run_on_threads(ranks, [&](Communicator world) {
+      std::vector<std::vector<float>> share;
+      std::vector<float*> rows;
+      const int each = 8 / world.size();
+      for (int i = 0; i < each; ++i) share.push_back(values_of(world.rank() * each + i, kLength));
+      for (auto& row : share) rows.push_back(row.data());
+      add_by_tree(rows, kLength);
+      world.sum("values", share[0]);
+      if (world.rank() == 0) result = share[0];
+    });
+    results.push_back(result);
+  }
+  for (const auto& result : results) CHECK(std::memcmp(result.data(), results[0].data(), kLength * sizeof(float)) == 0);
+}
+
+TEST_CASE("nobody leaves a barrier before everybody has entered") {
+  for (int ranks : {2, 3, 4, 5}) {
+    std::atomic<int> entered{0};
+    run_on_threads(ranks, [&](Communicator world) {
+      for (int round = 1; round <= 10; ++round) {
+        if (world.rank() == round % ranks) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        ++entered;
+        world.barrier("line");
+        expect(entered >= round * ranks, "all ranks in");
+        world.barrier("second line");
+      }
+    });
+  }
+  everywhere([](Communicator world) { world.barrier("alone or not"); });
+}
+
+TEST_CASE("messages of one tag keep their order, and tags do not mix") {
+  const auto ring = [](Communicator world) {
+    const int next = (world.rank() + 1) % world.size();
+    const int previous = (world.rank() + world.size() - 1) % world.size();
+    for (int i = 0; i < 5; ++i) world.send("five", next, 5, "five " + std::to_string(i));
+    world.send("nine", next, 9, "");
+    expect(world.recv("nine", previous, 9).empty(), "the message of tag 9");
+    for (int i = 0; i < 5; ++i) expect(world.recv("five", previous, 5) == "five " + std::to_string(i), "message in order");
+  };
+  on_threads(ring);
+  on_mpi(ring);
+}
+
+TEST_CASE("operations of all kinds in a row stay in step") {
+  everywhere([](Communicator world) {
+    for (int round = 0; round < 50; ++round) {
+      std::vector<float> one{1.0F};
+      world.sum("count", one);
+      expect(one[0] == static_cast<float>(world.size()), "the number of ranks");
+      expect(world.broadcast("round", std::to_string(round), round % world.size()) == std::to_string(round), "the round");
+      world.gather("round", std::to_string(round));
+      if (round % 3 == 0) world.barrier("third");
+    }
+  });
+}
+
+TEST_CASE("ranks that make different calls get a Fault that says which") {
+  std::atomic<int> named{0};
+  const auto disagree = [&named](const std::function<void(Communicator)>& body) {
+    return [&named, body](Communicator world) {
+      world.barrier("start");
+      const std::string fault = fault_of([&] { body(world); });
+      if (contains(fault, "#2") && contains(fault, "host") && contains(fault, "rank")) ++named;
+      if (!fault.empty()) throw Fault(fault);
+    };
+  };
+  const auto other_label = disagree([](Communicator world) { world.barrier(world.rank() == 1 ? "left" : "right"); });
+  CHECK_THROWS_WITH(run_on_threads(4, other_label), Catch::Contains("barrier \"left\" #2") && Catch::Contains("barrier \"right\" #2") &&
+                                                        Catch::Contains("do not make the same calls"));
+  CHECK(named >= 1);
+
+  const auto other_operation = disagree([](Communicator world) {
+    if (world.rank() == 0) {
+      world.all_gather("x", "");
+    } else {
+      world.barrier("x");
+    }
+  });
+  CHECK_THROWS_WITH(run_on_threads(2, other_operation), Catch::Contains("all_gather \"x\" #2") && Catch::Contains("barrier \"x\" #2"));
+
+  const auto other_length = disagree([](Communicator world) {
+    std::vector<float> values(world.rank() == 1 ? 10 : 8);
+    world.sum("gradients", values);
+  });
+  CHECK_THROWS_WITH(run_on_threads(2, other_length), Catch::Contains("sum \"gradients\" #2") && Catch::Contains("are expected"));
+
+  const auto skipped = disagree([](Communicator world) {
+    if (world.rank() != 1) world.barrier("odd");
+    world.barrier("even");
+  });
+  CHECK_THROWS_WITH(run_on_threads(3, skipped), Catch::Contains("\"odd\" #2") && Catch::Contains("\"even\" #2"));
+}
+
+TEST_CASE("a label mismatch is found under MPI too") {
+  on_mpi([](Communicator world) {
+    const std::string fault = fault_of([&] { world.barrier("label " + std::to_string(world.rank())); });
+    CHECK(contains(fault, "do not make the same calls"));
+    CHECK(contains(fault, "barrier \"label " + std::to_string(world.rank()) + "\" #1"));
+    CHECK(contains(fault_of([&] { world.barrier("again"); }), "failed before"));
+  });
+}
+
+TEST_CASE("an operation that nobody answers ends at its deadline") {
+  const auto wait = [](Communicator world) {
+    world.set_deadline(0.2);
+    const int peer = world.size() - 1 - world.rank();
+    if (peer == world.rank()) return;
+    const auto start = std::chrono::steady_clock::now();
+    const std::string fault = fault_of([&] { world.recv("nothing", peer, 3); });
+    const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    expect(contains(fault, "waiting for rank " + std::to_string(peer) + " (host " + world.host(peer) + ")"), "who it waits for: " + fault);
+    expect(contains(fault, "send/recv \"nothing\" #1"), "what it does: " + fault);
+    expect(waited >= 0.2 && waited < 10.0, "about the deadline");
+    expect(contains(fault_of([&] { world.barrier("later"); }), "failed before"), "no further use");
+  };
+  run_on_threads(2, wait);
+  run_on_threads(4, wait);
+  on_mpi(wait);
+}
+
+TEST_CASE("a slow rank is waited for") {
+  const auto slow = [](Communicator world) {
+    world.set_deadline(10);
+    if (world.rank() == world.size() - 1) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    world.barrier("slow");
+  };
+  on_threads(slow);
+  on_mpi(slow);
+}
+
+TEST_CASE("the error that comes first ends all threads and is the one reported") {
+  const auto start = std::chrono::steady_clock::now();
+  CHECK_THROWS_AS(run_on_threads(4,
+                                 [](Communicator world) {
+                                   if (world.rank() == 2) throw InputError("bad: key: expected a, found b");
+                                   expect(contains(fault_of([&] { world.barrier("never"); }), "rank 2 was lost"), "the lost rank's name");
+                                 }),
+                  InputError);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+}
+
+TEST_CASE("messages over the limit are refused before they are sent") {
+  CHECK_THROWS_WITH(
+      run_on_threads(2, [](Communicator world) { world.all_gather("big", std::string(1001, 'x')); }, {.max_message_bytes = 1000}),
+      Catch::Contains("1001 bytes is over the limit of 1000"));
+}
+
+TEST_CASE("wrong arguments are Faults") {
+  everywhere([](Communicator world) {
+    expect(contains(fault_of([&] { world.send("x", world.rank(), 0, ""); }), "no other rank"), "sending to oneself");
+    expect(contains(fault_of([&] { world.recv("x", world.size(), 0); }), "no other rank"), "receiving from nobody");
+    expect(contains(fault_of([&] { world.barrier(std::string(kMaxLabel + 1, 'x')); }), "label"), "a label that is too long");
+    expect(!fault_of([&] { world.set_deadline(0); }).empty(), "a deadline of 0");
+    expect(!world.host().empty(), "a host name");
+  });
+  CHECK_THROWS_AS(run_on_threads(0, [](Communicator) {}), Fault);
+}
+
+}  // namespace cohort::comm

@@ -1,0 +1,165 @@
+#include "distributed/roles/rank_team.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "tests/distributed/worlds.h"
+
+namespace cohort::roles {
+namespace {
+
+using comm::Communicator;
+using test::contains;
+using test::everywhere;
+using test::expect;
+using test::fault_of;
+
+records::Group group_of(uint64_t step, uint64_t id, int rank) {
+  records::Group group;
+  group.set_id(id);
+  group.set_step(step);
+  group.mutable_question()->set_text("question " + std::to_string(id));
+  records::Sample* sample = group.add_samples();
+  for (uint64_t i = 0; i < id % 4; ++i) {
+    sample->add_response_ids(static_cast<int32_t>(i));
+    sample->add_logprobs(-0.5F * static_cast<float>(rank));
+  }
+  return group;
+}
+
+std::vector<records::Group> groups_of(uint64_t step, const std::vector<uint64_t>& ids, int rank) {
+  std::vector<records::Group> groups;
+  for (uint64_t id : ids) groups.push_back(group_of(step, id, rank));
+  return groups;
+}
+
+std::vector<uint64_t> range(uint64_t first, uint64_t count) {
+  std::vector<uint64_t> ids;
+  for (uint64_t i = 0; i < count; ++i) ids.push_back(first + i);
+  return ids;
+}
+
+/// One round on threads in which `spoil` changes what a rank brings; returns the first Fault.
+std::string spoiled(
+    const std::function<void(int rank, std::vector<records::Group>&)>& spoil,
+    const std::function<int(int rank, uint64_t id)>& owner = [](int, uint64_t id) { return static_cast<int>(id % 2); }) {
+  return fault_of([&] {
+    comm::run_on_threads(2, [&](Communicator world) {
+      RankTeam team(world);
+      auto mine = groups_of(4, team.assign(4, range(10, 6)), world.rank());
+      spoil(world.rank(), mine);
+      team.exchange(mine, [&](uint64_t id) { return owner(world.rank(), id); });
+    });
+  });
+}
+
+}  // namespace
+
+TEST_CASE("groups are assigned once, exchanged once, and come ordered") {
+  everywhere([](Communicator world) {
+    RankTeam team(world);
+    const auto size = static_cast<uint64_t>(world.size());
+    const auto owner = [&](uint64_t id) { return static_cast<int>(id % size); };
+    uint64_t next = 0;
+    for (uint64_t step = 1; step <= 5; ++step) {
+      std::vector<records::Group> mine;
+      for (uint64_t count : {uint64_t{7}, uint64_t{0}, uint64_t{3}}) {  // more groups are asked for in the same step
+        auto ids = range(next, count);
+        std::reverse(ids.begin(), ids.end());
+        const auto assigned = team.assign(step, ids);
+        expect(std::is_sorted(assigned.begin(), assigned.end()), "ascending ids");
+        for (auto& group : groups_of(step, assigned, world.rank())) mine.push_back(group);
+        next += count;
+      }
+      std::reverse(mine.begin(), mine.end());
+      std::string all_ids;
+      uint64_t count = 0;
+      uint64_t last = 0;
+      for (const auto& group : team.exchange(mine, owner)) {
+        expect(owner(group.id()) == team.index(), "a group of mine");
+        expect(count == 0 || group.id() > last, "order by id");
+        expect(group.question().text() == "question " + std::to_string(group.id()), "the question");
+        expect(static_cast<uint64_t>(group.samples(0).response_ids_size()) == group.id() % 4, "the answer");
+        last = group.id();
+        ++count;
+      }
+      uint64_t total = 0;
+      for (const auto& text : team.gather(std::to_string(count))) total += std::stoull(text);
+      expect(total == 10, "each group on one rank");
+    }
+    team.begin_stage();
+    expect(team.assign(1, {0}).size() == (team.leads() ? 1U : 0U), "ids start again in a new stage");
+    expect(contains(fault_of([&] { team.begin_stage(); }), "group 0, assigned to rank 0, was never exchanged"), "an open round is noticed");
+  });
+}
+
+TEST_CASE("an exchange that is not exactly the assignment is a Fault with group, step and rank") {
+  CHECK(spoiled([](int, auto&) {}).empty());
+  CHECK_THAT(spoiled([](int rank, auto& mine) {
+               if (rank == 1) mine.pop_back();
+             }),
+             Catch::Contains("step 4: group 15, assigned to rank 1, was not rolled out"));
+  CHECK_THAT(spoiled([](int rank, auto& mine) {
+               if (rank == 1) mine.push_back(mine[0]);
+             }),
+             Catch::Contains("step 4: rank 1 rolled out group 13 twice"));
+  CHECK_THAT(spoiled([](int rank, auto& mine) {
+               if (rank == 0) mine.push_back(group_of(4, 77, 0));
+             }),
+             Catch::Contains("step 4: rank 0 rolled out group 77, which was not assigned"));
+  CHECK_THAT(spoiled([](int rank, auto& mine) {
+               if (rank == 0) mine[0].set_step(3);
+             }),
+             Catch::Contains("step 4: rank 0 brings group 10 of step 3"));
+  CHECK_THAT(spoiled([](int rank, auto& mine) {
+               if (rank == 0) mine[1].mutable_samples(0)->add_logprobs(0.0F);
+             }),
+             Catch::Contains("step 4: group 11 from rank 0: sample 0 has 3 tokens and 4 log-probabilities"));
+}
+
+TEST_CASE("owners that disagree are found") {
+  const auto keep = [](int, auto&) {};
+  const std::string both = spoiled(keep, [](int rank, uint64_t) { return rank; });
+  CHECK((contains(both, "is missing on rank") || contains(both, "another rank trains too")));
+  const std::string none = spoiled(keep, [](int rank, uint64_t) { return 1 - rank; });
+  CHECK((contains(none, "is missing on rank") || contains(none, "does not own it")));
+  CHECK_THAT(spoiled(keep, [](int, uint64_t) { return 2; }), Catch::Contains("is owned by rank 2 of 2"));
+}
+
+TEST_CASE("a group cannot be assigned again in a stage, and all ranks must ask for the same") {
+  CHECK_THAT(fault_of([] {
+               RankTeam team(Communicator::self());
+               team.exchange(groups_of(1, team.assign(1, {5}), 0), [](uint64_t) { return 0; });
+               team.assign(2, {5});
+             }),
+             Catch::Contains("step 2: group 5 is assigned to rank 0 and was assigned before in this stage"));
+  CHECK_THAT(
+      fault_of([] { comm::run_on_threads(2, [](Communicator world) { RankTeam(world).assign(1, {world.rank() == 0 ? 5U : 6U}); }); }),
+      Catch::Contains("step 1: rank 1 asks for 1 groups that are not the 1 the coordinator assigned"));
+  CHECK_THAT(fault_of([] { comm::run_on_threads(2, [](Communicator world) { RankTeam(world).assign(world.rank() == 0 ? 1 : 2, {5}); }); }),
+             Catch::Contains("step 2: the coordinator's assignment is for step 1"));
+  CHECK_THAT(fault_of([] {
+               RankTeam team(Communicator::self());
+               team.assign(1, {5});
+               team.assign(2, {6});
+             }),
+             Catch::Contains("step 1: group 5, assigned to rank 0, was never settled"));
+}
+
+TEST_CASE("sum, any and barrier reach every member") {
+  everywhere([](Communicator world) {
+    RankTeam team(world);
+    const at::Tensor ones = at::ones({3, 5});
+    team.sum(ones);
+    expect(ones.eq(static_cast<float>(world.size())).all().item<bool>(), "the number of members");
+    expect(!team.any(false), "nobody");
+    expect(team.any(team.index() == team.size() - 1), "somebody");
+    team.barrier("end of test");
+    expect(contains(fault_of([&] { team.sum(at::ones({2, 3}).t()); }), "contiguous fp32"), "a transposed tensor is refused");
+    expect(contains(fault_of([&] { team.sum(at::ones({2}, at::kDouble)); }), "contiguous fp32"), "doubles are refused");
+  });
+}
+
+}  // namespace cohort::roles
