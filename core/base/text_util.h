@@ -8,7 +8,8 @@
 
 namespace cohort {
 
-/// Levenshtein distance in bytes. O(|a|·|b|): callers bound the lengths.
+/// Insertions, deletions, replacements and swaps of neighbours that turn a into b, in bytes (optimal string alignment).
+/// O(|a|·|b|): callers bound the lengths.
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate meant by a misspelt `name`: the one at least distance, if that is at most a third of its length (at least 1).

@@ -5,6 +5,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <sstream>
 #include <unordered_map>
 
@@ -109,9 +110,6 @@ class TreeBuilder : public YAML::EventHandler {
   void start(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
     refuse_anchor(mark, anchor);
     if (tag != "?" && !tag.empty()) report_(line(mark), path() + "expected a value without a tag, found a tag");
-    if (!open_.empty() && open_.back().node.kind == YamlNode::Kind::kMapping && !open_.back().has_key) {
-      give_up(mark, "expected a name as key, found a list or a mapping");
-    }
     if (open_.size() >= static_cast<size_t>(kMaxConfigDepth)) {
       give_up(mark, fmt::format("expected nesting up to {} levels, found more", kMaxConfigDepth));
     }
@@ -143,8 +141,9 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void take_key(const YAML::Mark& mark, Open& parent, const YamlNode& node) {
-    if (node.kind != YamlNode::Kind::kScalar && node.kind != YamlNode::Kind::kRefused)
-      give_up(mark, "expected a name as key, found nothing");
+    if (node.kind != YamlNode::Kind::kScalar && node.kind != YamlNode::Kind::kRefused) {
+      give_up(mark, "expected a name as key, found " + describe(node));
+    }
     if (node.text.size() > kMaxKeyBytes)
       give_up(mark, fmt::format("expected a key of at most {} bytes, found {}", kMaxKeyBytes, node.text.size()));
     parent.key = node.text;
@@ -192,8 +191,8 @@ bool check_bytes(std::string_view text, const ReportProblem& report) {
   for (size_t begin = 0; begin < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     const size_t first = text.find_first_not_of(" \t", begin);
-    const bool blank = first == std::string_view::npos || first >= end || text[first] == '\r';
-    if (!blank && text.substr(begin, first - begin).find('\t') != std::string_view::npos) {
+    const size_t indentation = std::min(first, end) - begin;
+    if (text.substr(begin, indentation).find('\t') != std::string_view::npos) {
       report(line, "expected spaces as indentation, found a tab");
       good = false;
     }
@@ -222,14 +221,16 @@ std::unique_ptr<YamlNode> parse_yaml(std::string_view text, const ReportProblem&
   if (!check_bytes(text, report)) return nullptr;
   TreeBuilder builder(text, report);
   try {
-    std::istringstream stream{std::string(text)};
+    // yaml-cpp takes a quoted text that never ends for a good one if the last character is a line break: end with a comment.
+    std::istringstream stream(std::string(text) + (text.ends_with('\n') ? "#" : "\n#"));
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const GiveUp&) {
     return nullptr;
   } catch (const YAML::Exception& error) {
-    report(error.mark.line + 1, "expected YAML, found: " + printable(error.msg, 200));
+    const size_t last = text.empty() ? 0 : text.size() - 1;  // what is missing at the end is reported on the last line
+    report(std::min(error.mark.line + 1, line_at(text, last)), "expected YAML, found: " + printable(error.msg, 200));
     return nullptr;
   }
   std::unique_ptr<YamlNode> root = builder.root();
