@@ -52,8 +52,9 @@ struct PretrainMixture {
         "probability that a general question is answered rightly; otherwise by a wrong answer, or a refusal where there should be none");
     v.texts("general_tasks", general_tasks, "the general questions");
     v.rule(careful + sloppy + direct + no_format > 0.0, "careful", "one of careful, sloppy, direct, no_format above 0", "all 0");
-    for (const std::string& problem : DataConfig::task_problems(general_tasks))
-      v.rule(false, "general_tasks", problem.substr(0, problem.find('\n')), problem.substr(problem.find('\n') + 1));
+    for (const TaskProblem& problem : find_task_problems(general_tasks)) v.rule(false, "general_tasks", problem.expected, problem.found);
+    for (const std::string& name : templates) v.rule(text::is_template(name), "templates", join(text::template_names()), name);
+    v.rule(!templates.empty(), "templates", "at least one template", "none");
   }
 };
 
@@ -66,14 +67,15 @@ class PretrainCorpus {
   records::Demonstration at(uint64_t i) const;
 
  private:
-  /// What a completion says, before it has a form.
-  struct Content {
+  /// How a demonstration is written.
+  enum class Form { kCareful, kSloppy, kDirect, kNoTags };
+  struct Completion {
     std::string think;
     std::string answer;
-    bool tags = true;
   };
-  Content reasoning(uint64_t i, RandomStream& stream, records::Question& question) const;
-  Content general(uint64_t i, RandomStream& stream, records::Question& question) const;
+  Form draw_form(double uniform) const;
+  double draw_mistake_rate(bool is_general, Form form, RandomStream& stream) const;
+  Completion complete(const QuestionSet& questions, uint64_t i, bool is_general, Form form, RandomStream& stream) const;
 
   PretrainMixture mixture_;
   const text::Tokenizer& tokenizer_;

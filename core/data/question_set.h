@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/text_util.h"
 #include "core/config/field.h"
 #include "core/data/tasks.h"
 #include "core/records/records.pb.h"
@@ -42,22 +43,19 @@ struct DataConfig {
               "longer questions of `path` are left out and counted; 0: no limit");
     v.flag("shuffle", shuffle, "rows of `path` in a new random order each epoch");
     v.flag("skip_bad_rows", skip_bad_rows, "leave out rows of `path` that cannot be read, counting them, instead of stopping");
-    v.rule(tasks.empty() != path.empty(), "tasks", "either tasks or a path", tasks.empty() ? "neither" : "both");
+    v.rule(tasks.empty() || path.empty(), "tasks", "tasks or a path, not both", "both");
     v.rule(weights.empty() || weights.size() == tasks.size(), "weights", "one per task", std::to_string(weights.size()));
-    for (const std::string& problem : task_problems(tasks))
-      v.rule(false, "tasks", problem.substr(0, problem.find('\n')), problem.substr(problem.find('\n') + 1));
-    v.rule(valid_languages(languages), "languages", "en, zh or both", languages.empty() ? "none" : languages.front());
+    for (const TaskProblem& problem : find_task_problems(tasks)) v.rule(false, "tasks", problem.expected, problem.found);
+    v.rule(valid_languages(languages), "languages", "en, zh or both", languages.empty() ? "none" : join(languages));
   }
 
-  /// "expected\nfound" for each task that does not exist.
-  static std::vector<std::string> task_problems(const std::vector<std::string>& tasks);
   static bool valid_languages(const std::vector<std::string>& languages);
 };
 
 /// Immutable after construction and safe to share between threads.
 class QuestionSet {
  public:
-  /// Reads the file where there is one. InputError for a bad config, missing file or environment variable, bad rows.
+  /// Reads the file where there is one. InputError for neither tasks nor path, a missing file or environment variable, bad rows.
   QuestionSet(const DataConfig& config, uint64_t seed);
   ~QuestionSet();
   QuestionSet(QuestionSet&&) noexcept;

@@ -37,8 +37,15 @@ struct TaskSpec {
 /// Every level of every task, as "add:1" …; for messages.
 const std::vector<std::string>& task_names();
 
-/// "add:2", or "add" for level 1. InputError naming the nearest task or the levels there are. `where` opens the message.
+/// "add:2", or "add" for level 1. InputError "WHERE: expected …, found …" naming the nearest task or the levels there are.
 TaskSpec parse_task(std::string_view text, const std::string& where);
+
+/// What is wrong with each of `tasks` that parse_task() would refuse.
+struct TaskProblem {
+  std::string expected;
+  std::string found;
+};
+std::vector<TaskProblem> find_task_problems(const std::vector<std::string>& tasks);
 
 /// A question before it has an id.
 struct TaskItem {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "core/config/field.h"
 #include "core/records/records.pb.h"
@@ -86,6 +87,12 @@ class Scorer {
   bool dropped(const records::Sample& sample) const;
 
  private:
+  struct VerifiedComponent {
+    const char* name;
+    double weight;
+  };
+  VerifiedComponent verified_component(const records::Question& question) const;
+  void add_preference(const records::Group& group, records::Sample& sample) const;
   double language_value(const records::Question& question, const text::Parsed& parsed, const records::Sample& sample) const;
 
   RewardConfig config_;

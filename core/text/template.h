@@ -63,6 +63,7 @@ class PromptTemplate {
 /// The templates of the table above; the reference lives as long as the program. InputError for another name.
 const PromptTemplate& find_template(std::string_view name);
 const std::vector<std::string>& template_names();
+bool is_template(std::string_view name);
 
 /// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
 void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
@@ -71,8 +72,8 @@ void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::stri
 struct Parsed {
   bool well_formed = false;
   std::string think;   ///< what is there, also when the completion is not well formed (an unclosed block runs to the end)
-  std::string answer;  ///< as above, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a closed
-                       ///< think block before it. So a completion without tags has no answer.
+  std::string answer;  ///< as above, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a
+                       ///< closing think tag before it. So a completion without tags has no answer.
 };
 
 /// Well formed means, by structure: kThinkAnswer: exactly one <think>…</think>, then exactly one <answer>…</answer>, white space between

@@ -18,6 +18,9 @@ struct Character {
 /// one byte long.
 Character character_at(std::string_view text, size_t position);
 
+/// How many bytes at the end, 0 to 3, are the beginning of a character that more bytes may complete.
+size_t incomplete_tail(std::string_view text);
+
 /// Appends a valid code point.
 void append_character(std::string& text, char32_t code);
 

@@ -1,0 +1,27 @@
+#pragma once
+/// Decimal numbers as digits: exact, without a limit from any machine type.
+
+#include <string>
+#include <string_view>
+
+namespace cohort::reward {
+
+struct Decimal {
+  bool negative = false;
+  std::string whole;     ///< without leading zeros; "" is 0
+  std::string fraction;  ///< without trailing zeros
+  bool operator==(const Decimal&) const = default;
+};
+
+enum class NumberStatus { kFound, kNone, kTooLong };
+
+inline constexpr size_t kMaxNumberDigits = 64;
+
+/// The whole text, apart from white space, as [-]digits[.digits] with or without thousands commas.
+NumberStatus parse_decimal(std::string_view text, Decimal& number);
+
+/// The last number of a text. kNone when there is none or it is part of an expression: the digits stand right after a letter, another
+/// number's operator or a closing bracket ("8-3", "1/2", "2^{3}", "1e5", "x2").
+NumberStatus last_decimal(std::string_view text, Decimal& number);
+
+}  // namespace cohort::reward

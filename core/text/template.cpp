@@ -1,0 +1,233 @@
+#include "core/text/template.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/base/error.h"
+#include "core/base/text_util.h"
+#include "core/text/utf8.h"
+
+namespace cohort::text {
+namespace {
+
+using Kind = TemplatePart::Kind;
+using Parts = std::vector<TemplatePart>;
+
+constexpr std::array<std::string_view, 4> kTags = {kThinkOpen, kThinkClose, kAnswerOpen, kAnswerClose};
+
+/// R1, Table 1, in other words: it asks for a form and says nothing about how to think.
+Parts r1_zero_instructions() {
+  return {{Kind::kText,
+           "This is a conversation between User and Assistant. User asks something and Assistant works it out. Assistant first thinks the "
+           "question through in private and then gives User the result. The thinking is written between "},
+          {Kind::kTag, kThinkOpen},
+          {Kind::kText, " and "},
+          {Kind::kTag, kThinkClose},
+          {Kind::kText, " and the result between "},
+          {Kind::kTag, kAnswerOpen},
+          {Kind::kText, " and "},
+          {Kind::kTag, kAnswerClose},
+          {Kind::kText, ", that is: "},
+          {Kind::kTag, kThinkOpen},
+          {Kind::kText, " thinking "},
+          {Kind::kTag, kThinkClose},
+          {Kind::kText, " "},
+          {Kind::kTag, kAnswerOpen},
+          {Kind::kText, " result "},
+          {Kind::kTag, kAnswerClose},
+          {Kind::kText, ".\nUser: "}};
+}
+
+std::vector<PromptTemplate> make_templates() {
+  const Parts to_assistant = {{Kind::kText, "\nAssistant:"}};
+  const Parts chat_before = {{Kind::kSpecial, kBegin}, {Kind::kSpecial, kUser}};
+  const Parts chat_after = {{Kind::kSpecial, kAssistant}};
+  Parts chat_think_after = chat_after;
+  chat_think_after.push_back({Kind::kSpecial, kThinkOpen});
+  chat_think_after.push_back({Kind::kText, "\n"});
+  return {
+      {"r1_zero", r1_zero_instructions(), to_assistant, Structure::kThinkAnswer, false},
+      {"r1_zero_brief", {{Kind::kText, "User: "}}, to_assistant, Structure::kThinkAnswer, false},
+      {"chat", chat_before, chat_after, Structure::kThinkText, false},
+      {"chat_think", chat_before, chat_think_after, Structure::kThinkText, true},
+      {"plain", {}, {}, Structure::kText, false},
+  };
+}
+
+const std::vector<PromptTemplate>& templates() {
+  static const std::vector<PromptTemplate> all = make_templates();
+  return all;
+}
+
+void append_text(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view text) {
+  const std::vector<int32_t> more = tokenizer.encode(text);
+  ids.insert(ids.end(), more.begin(), more.end());
+}
+
+void append_parts(std::vector<int32_t>& ids, const Tokenizer& tokenizer, const Parts& parts, const std::string& template_name) {
+  for (const TemplatePart& part : parts) {
+    if (part.kind == Kind::kText) {
+      append_text(ids, tokenizer, part.text);
+    } else if (part.kind == Kind::kTag) {
+      append_tag(ids, tokenizer, part.text);
+    } else {
+      const std::optional<int32_t> id = tokenizer.special_id(part.text);
+      if (!id)
+        throw InputError("template: expected a tokenizer with the special token " + part.text + ", found none; template " + template_name +
+                         " needs it");
+      ids.push_back(*id);
+    }
+  }
+}
+
+size_t count(std::string_view text, std::string_view tag) {
+  size_t found = 0;
+  for (size_t at = text.find(tag); at != std::string_view::npos; at = text.find(tag, at + tag.size())) ++found;
+  return found;
+}
+
+std::string_view between(std::string_view text, size_t first, size_t last) { return trim(text.substr(first, last - first)); }
+
+/// The inside of the think block: from its opening tag (or the start, where the prompt has opened it) to what closes it.
+std::string_view find_think(std::string_view text, const PromptTemplate& prompt_template) {
+  const std::string_view open = kThinkOpen;
+  size_t first = text.find(open);
+  if (first != std::string_view::npos) first += open.size();
+  if (prompt_template.opens_think()) first = 0;
+  if (first == std::string_view::npos) return {};
+  size_t last = text.find(kThinkClose, first);
+  if (prompt_template.structure() == Structure::kThinkAnswer) last = std::min(last, text.find(kAnswerOpen, first));
+  return between(text, first, std::min(last, text.size()));
+}
+
+std::string_view find_answer(std::string_view text, Structure structure) {
+  constexpr size_t kNone = std::string_view::npos;
+  if (structure == Structure::kText) return trim(text);
+  if (structure == Structure::kThinkText) {
+    const std::string_view close = kThinkClose;
+    const size_t end = text.rfind(close);
+    return end == kNone ? std::string_view{} : between(text, end + close.size(), text.size());
+  }
+  const std::string_view open = kAnswerOpen;
+  const size_t last = text.rfind(kAnswerClose);
+  const size_t first = last == kNone ? kNone : text.substr(0, last).rfind(open);
+  return first == kNone ? std::string_view{} : between(text, first + open.size(), last);
+}
+
+/// Whether the text is PART <tag> PART <tag> … with each of `tags` once and in this order, and no other tag anywhere; `parts` receives what
+/// stands around them, trimmed.
+bool split_by_tags(std::string_view text, const std::vector<std::string_view>& tags, std::vector<std::string_view>& parts) {
+  for (const std::string_view tag : kTags) {
+    const size_t expected = std::find(tags.begin(), tags.end(), tag) == tags.end() ? 0 : 1;
+    if (count(text, tag) != expected) return false;
+  }
+  size_t first = 0;
+  for (const std::string_view tag : tags) {
+    const size_t last = text.find(tag, first);
+    if (last == std::string_view::npos) return false;
+    parts.push_back(between(text, first, last));
+    first = last + tag.size();
+  }
+  parts.push_back(between(text, first, text.size()));
+  return true;
+}
+
+bool is_well_formed(std::string_view text, const PromptTemplate& prompt_template) {
+  std::vector<std::string_view> parts;
+  switch (prompt_template.structure()) {
+    case Structure::kText:
+      return split_by_tags(text, {}, parts) && !parts[0].empty();
+    case Structure::kThinkText:
+      if (prompt_template.opens_think()) return split_by_tags(text, {kThinkClose}, parts) && !parts[0].empty() && !parts[1].empty();
+      return split_by_tags(text, {kThinkOpen, kThinkClose}, parts) && parts[0].empty() && !parts[1].empty() && !parts[2].empty();
+    case Structure::kThinkAnswer:
+      return split_by_tags(text, {kThinkOpen, kThinkClose, kAnswerOpen, kAnswerClose}, parts) && parts[0].empty() && !parts[1].empty() &&
+             parts[2].empty() && !parts[3].empty() && parts[4].empty();
+  }
+  throw Fault("unknown structure of a template");
+}
+
+}  // namespace
+
+std::vector<int32_t> PromptTemplate::render(std::string_view question, const Tokenizer& tokenizer) const {
+  std::vector<int32_t> ids;
+  append_parts(ids, tokenizer, before_, name_);
+  append_text(ids, tokenizer, question);
+  append_parts(ids, tokenizer, after_, name_);
+  return ids;
+}
+
+const PromptTemplate& find_template(std::string_view name) {
+  for (const PromptTemplate& candidate : templates())
+    if (candidate.name() == name) return candidate;
+  throw InputError("template: expected one of " + join(template_names()) + ", found \"" + printable(name) + "\"");
+}
+
+const std::vector<std::string>& template_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> result;
+    for (const PromptTemplate& candidate : templates()) result.push_back(candidate.name());
+    return result;
+  }();
+  return names;
+}
+
+bool is_template(std::string_view name) {
+  return std::find(template_names().begin(), template_names().end(), name) != template_names().end();
+}
+
+void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag) {
+  if (const std::optional<int32_t> id = tokenizer.special_id(tag)) {
+    ids.push_back(*id);
+  } else {
+    append_text(ids, tokenizer, tag);
+  }
+}
+
+Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion) {
+  Parsed parsed;
+  parsed.well_formed = is_well_formed(completion, prompt_template);
+  if (prompt_template.structure() != Structure::kText) parsed.think = find_think(completion, prompt_template);
+  parsed.answer = find_answer(completion, prompt_template.structure());
+  return parsed;
+}
+
+Parsed parse_completion(const PromptTemplate& prompt_template, const Tokenizer& tokenizer, std::span<const int32_t> completion_ids) {
+  if (!completion_ids.empty() && completion_ids.back() == tokenizer.end_id())
+    completion_ids = completion_ids.first(completion_ids.size() - 1);
+  const auto is_stray = [&](int32_t id) {
+    return tokenizer.is_special(id) && std::find(kTags.begin(), kTags.end(), tokenizer.piece(id)) == kTags.end();
+  };
+  Parsed parsed = parse_completion(prompt_template, tokenizer.decode(completion_ids));
+  if (std::any_of(completion_ids.begin(), completion_ids.end(), is_stray)) parsed.well_formed = false;
+  return parsed;
+}
+
+std::vector<int32_t> render_completion(const PromptTemplate& prompt_template, const Tokenizer& tokenizer, std::string_view think,
+                                       std::string_view answer) {
+  std::vector<int32_t> ids;
+  if (prompt_template.structure() == Structure::kThinkAnswer) {
+    append_tag(ids, tokenizer, kThinkOpen);
+    append_text(ids, tokenizer, think);
+    append_tag(ids, tokenizer, kThinkClose);
+    append_tag(ids, tokenizer, kAnswerOpen);
+    append_text(ids, tokenizer, answer);
+    append_tag(ids, tokenizer, kAnswerClose);
+  } else {
+    if (prompt_template.structure() == Structure::kThinkText) {
+      if (!prompt_template.opens_think()) {
+        append_tag(ids, tokenizer, kThinkOpen);
+        append_text(ids, tokenizer, "\n");
+      }
+      append_text(ids, tokenizer, think);
+      append_text(ids, tokenizer, "\n");
+      append_tag(ids, tokenizer, kThinkClose);
+      append_text(ids, tokenizer, "\n");
+    }
+    append_text(ids, tokenizer, answer);
+  }
+  ids.push_back(tokenizer.end_id());
+  return ids;
+}
+
+}  // namespace cohort::text
