@@ -54,7 +54,9 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 }
 
 MpiSession::~MpiSession() {
-  if (!left_) abort(kExitFault);
+  if (left_) return;
+  std::fputs("an error left the MPI session unreported; the job is aborted\n", stderr);
+  abort(kExitFault);
 }
 
 Communicator MpiSession::world(const CommOptions& options) {

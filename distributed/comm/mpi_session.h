@@ -12,7 +12,7 @@ namespace cohort::comm {
 ///   return session.leave(code);
 ///
 /// A session that is destroyed without leave(), because an exception passes through, aborts the job: MPI_Finalize would wait for ranks that
-/// in turn wait for this one.
+/// in turn wait for this one. The exception is not printed then: catch inside the session's scope.
 class MpiSession {
  public:
   /// Collective. Throws InputError, with the fix, when the launcher started several processes and MPI sees only one each (srun without

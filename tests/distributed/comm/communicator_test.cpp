@@ -212,8 +212,9 @@ TEST_CASE("ranks that make different calls get a Fault that says which") {
     };
   };
   const auto other_label = disagree([](Communicator world) { world.barrier(world.rank() == 1 ? "left" : "right"); });
-  CHECK_THROWS_WITH(run_on_threads(4, other_label), Catch::Contains("barrier \"left\" #2") && Catch::Contains("barrier \"right\" #2") &&
-                                                        Catch::Contains("do not make the same calls"));
+  CHECK_THROWS_WITH(run_on_threads(4, other_label, test::impatient()), Catch::Contains("barrier \"left\" #2") &&
+                                                                           Catch::Contains("barrier \"right\" #2") &&
+                                                                           Catch::Contains("do not make the same calls"));
   CHECK(named >= 1);
 
   const auto other_operation = disagree([](Communicator world) {
@@ -223,19 +224,21 @@ TEST_CASE("ranks that make different calls get a Fault that says which") {
       world.barrier("x");
     }
   });
-  CHECK_THROWS_WITH(run_on_threads(2, other_operation), Catch::Contains("all_gather \"x\" #2") && Catch::Contains("barrier \"x\" #2"));
+  CHECK_THROWS_WITH(run_on_threads(2, other_operation, test::impatient()),
+                    Catch::Contains("all_gather \"x\" #2") && Catch::Contains("barrier \"x\" #2"));
 
   const auto other_length = disagree([](Communicator world) {
     std::vector<float> values(world.rank() == 1 ? 10 : 8);
     world.sum("gradients", values);
   });
-  CHECK_THROWS_WITH(run_on_threads(2, other_length), Catch::Contains("sum \"gradients\" #2") && Catch::Contains("are expected"));
+  CHECK_THROWS_WITH(run_on_threads(2, other_length, test::impatient()),
+                    Catch::Contains("sum \"gradients\" #2") && Catch::Contains("are expected"));
 
   const auto skipped = disagree([](Communicator world) {
     if (world.rank() != 1) world.barrier("odd");
     world.barrier("even");
   });
-  CHECK_THROWS_WITH(run_on_threads(3, skipped), Catch::Contains("\"odd\" #2") && Catch::Contains("\"even\" #2"));
+  CHECK_THROWS_WITH(run_on_threads(3, skipped, test::impatient()), Catch::Contains("\"odd\" #2") && Catch::Contains("\"even\" #2"));
 }
 
 TEST_CASE("a label mismatch is found under MPI too") {

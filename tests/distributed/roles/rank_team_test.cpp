@@ -46,12 +46,15 @@ std::string spoiled(
     const std::function<void(int rank, std::vector<records::Group>&)>& spoil,
     const std::function<int(int rank, uint64_t id)>& owner = [](int, uint64_t id) { return static_cast<int>(id % 2); }) {
   return fault_of([&] {
-    comm::run_on_threads(2, [&](Communicator world) {
-      RankTeam team(world);
-      auto mine = groups_of(4, team.assign(4, range(10, 6)), world.rank());
-      spoil(world.rank(), mine);
-      team.exchange(mine, [&](uint64_t id) { return owner(world.rank(), id); });
-    });
+    comm::run_on_threads(
+        2,
+        [&](Communicator world) {
+          RankTeam team(world);
+          auto mine = groups_of(4, team.assign(4, range(10, 6)), world.rank());
+          spoil(world.rank(), mine);
+          team.exchange(mine, [&](uint64_t id) { return owner(world.rank(), id); });
+        },
+        test::impatient());
   });
 }
 
