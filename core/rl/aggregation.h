@@ -8,7 +8,7 @@
 ///   token-mean              Σ keep·ℓ / global_tokens                                  DAPO (arXiv 2503.14476); TRL "dapo"
 ///   seq-mean-token-mean     Σ_i (1/|o_i|) Σ_t keep·ℓ / global_sequences               GRPO (arXiv 2402.03300); TRL "grpo"
 ///   seq-mean-token-sum      Σ keep·ℓ / global_sequences                               verl
-///   seq-mean-token-sum-norm Σ keep·ℓ / (global_sequences · max_response_length)       verl ≥ 0.7 (before: without the sequences)
+///   seq-mean-token-sum-norm Σ keep·ℓ / (global_sequences · max_response_length)       verl 0.9 (older: without the sequences)
 ///   dr_grpo                 the same, under the name TRL gives it                     Dr. GRPO (arXiv 2503.20783)
 ///   bnpo                    Σ keep·ℓ / (tokens of this micro-batch · micro_batches)   TRL "bnpo"; DEPENDS on the split, by definition
 ///

@@ -20,7 +20,7 @@ at::Tensor log_weight(const at::Tensor& old_logprob_N, const at::Tensor& rollout
 
 /// Largest value of each answer; 0 where it has no token (the values are never negative).
 at::Tensor largest(const at::Tensor& values_N, const Packing& packing) {
-  return at::zeros({packing.sequences}, values_N.options()).index_reduce(0, packing.sequence_N, values_N, "amax");
+  return at::zeros({packing.sequences}, values_N.options()).scatter_reduce(0, packing.sequence_N, values_N, "amax");
 }
 
 /// The statistic that `name` bounds, for k1 the logarithm of the ratio: [N], equal for all tokens of an answer in the seq_ forms.

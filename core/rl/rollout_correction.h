@@ -38,7 +38,7 @@ at::Tensor rollout_weights(const at::Tensor& old_logprob_N, const at::Tensor& ro
 at::Tensor rejection_keep(const at::Tensor& old_logprob_N, const at::Tensor& rollout_logprob_N, const Packing& packing,
                           const RolloutCorrectionConfig& config);
 
-/// DeepSeek-V3.2 off-policy sequence mask (arXiv 2512.02556 §3.1; TRL off_policy_mask_threshold): 0 at tokens with A < 0 of answers where
+/// DeepSeek-V3.2 off-policy sequence mask (arXiv 2512.02556; TRL off_policy_mask_threshold): 0 at tokens with A < 0 of answers where
 /// mean_t(log μ − log π_θ) > threshold, else 1. Multiplied onto the policy loss. [N], dtype of logprob_N.
 at::Tensor off_policy_sequence_keep(const at::Tensor& logprob_N, const at::Tensor& rollout_logprob_N, const at::Tensor& advantage_N,
                                     const Packing& packing, double threshold);

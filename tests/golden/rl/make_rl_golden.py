@@ -291,7 +291,7 @@ def make_correction(correction, batch):
             w, _ = correction.compute_rollout_correction_weights(log_ratio, mask, level, spec)
             config = {"rollout_is": level, "rollout_is_outside": "mask" if low else "truncate", "rollout_is_threshold_lower": low, "rollout_is_threshold": high}
             weights.append({"name": f"verl {level} {spec}", "config": config, "tokens": packed(w, mask)})
-    bounds = {"k1": [(0.9, 1.15), (0.999, 1.001), (0.5, 2.0)], "k2": [(0, 0.01), (0, 0.1)], "k3": [(0, 0.001), (0, 0.01), (0, 0.1)]}
+    bounds = {"k1": [(0.9, 1.15), (0.999, 1.001), (0.5, 2.0)], "k2": [(0, 0.01), (0, 0.05), (0, 0.1)], "k3": [(0, 0.001), (0, 0.01), (0, 0.05), (0, 0.1)]}
     for option in RS_OPTIONS:
         for low, high in bounds[option[-2:]]:
             # verl bounds 1/w, we bound w.
