@@ -1,0 +1,109 @@
+#include "core/model/causal_lm.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "core/base/error.h"
+
+namespace cohort::model {
+
+CausalLM::CausalLM(const Architecture& a, uint64_t seed, ComputeType type, Head head)
+    : a_(a), type_(type), rope_(make_rope_table(a, a.uses_mla() ? a.qk_rope_head_dim : a.head_dim)) {
+  a.check("model");
+  embedding_ = set_.declare("model.embed_tokens.weight", {a.vocab_size, a.hidden_size}, Init::kNormal);
+  for (int64_t i = 0; i < a.num_hidden_layers; ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    Block block;
+    block.attention_norm = set_.declare(prefix + "input_layernorm.weight", {a.hidden_size}, Init::kOnes);
+    block.attention = make_attention(a, prefix + "self_attn.", set_, rope_);
+    block.feed_forward_norm = set_.declare(prefix + "post_attention_layernorm.weight", {a.hidden_size}, Init::kOnes);
+    block.feed_forward = make_feed_forward(a, i, prefix + "mlp.", set_);
+    blocks_.push_back(std::move(block));
+  }
+  final_norm_ = set_.declare("model.norm.weight", {a.hidden_size}, Init::kOnes);
+  if (head == Head::kScalar)
+    head_ = set_.declare("score.weight", {1, a.hidden_size}, Init::kNormal);
+  else if (!a.tie_word_embeddings)
+    head_ = set_.declare("lm_head.weight", {a.vocab_size, a.hidden_size}, Init::kNormal);
+  set_.allocate(seed, a.initializer_range);
+  if (head == Head::kLanguageModel && a.tie_word_embeddings) {
+    tied_head_ = set_.at(embedding_);
+    tied_head_.grad = at::zeros_like(tied_head_.grad);
+  }
+}
+
+at::Tensor CausalLM::run(const at::Tensor& ids, const ForwardContext& context, MoeTrace* trace) {
+  at::Tensor h = embed(ids, set_.at(embedding_));
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& b = blocks_[i];
+    h = h + b.attention->forward(rms_norm(h, set_.at(b.attention_norm), a_.rms_norm_eps), context, static_cast<int64_t>(i));
+    h = h + b.feed_forward->forward(rms_norm(h, set_.at(b.feed_forward_norm), a_.rms_norm_eps), context, trace);
+  }
+  return rms_norm(h, set_.at(final_norm_), a_.rms_norm_eps);
+}
+
+at::Tensor CausalLM::hidden(const TokenBatch& batch, MoeTrace* trace) {
+  return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
+}
+
+at::Tensor CausalLM::prefill(const TokenBatch& batch, const std::vector<int64_t>& slots, KvCache& cache) {
+  const at::NoGradGuard no_grad;
+  CacheRows rows{&cache, {}, {}, false};
+  for (int64_t b = 0; b < batch.sequences(); ++b)
+    for (int64_t t = batch.offsets[static_cast<size_t>(b)]; t < batch.offsets[static_cast<size_t>(b) + 1]; ++t) {
+      rows.slots.push_back(slots[static_cast<size_t>(b)]);
+      rows.positions.push_back(t - batch.offsets[static_cast<size_t>(b)]);
+    }
+  return run(batch.ids_N, {batch.positions_N, &batch.offsets, &rows, type_}, nullptr);
+}
+
+at::Tensor CausalLM::decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
+                            KvCache& cache) {
+  const at::NoGradGuard no_grad;
+  const int64_t n = static_cast<int64_t>(ids.size());
+  at::Tensor ids_N = at::empty({n}, at::kLong), positions_N = at::empty({n}, at::kLong);
+  for (int64_t i = 0; i < n; ++i) {
+    ids_N.data_ptr<int64_t>()[i] = ids[static_cast<size_t>(i)];
+    positions_N.data_ptr<int64_t>()[i] = positions[static_cast<size_t>(i)];
+  }
+  CacheRows rows{&cache, slots, positions, true};
+  return run(ids_N, {positions_N, nullptr, &rows, type_}, nullptr);
+}
+
+at::Tensor CausalLM::logits(const at::Tensor& hidden) {
+  const Parameter& head = tied_head_.value.defined() ? tied_head_ : set_.at(head_);
+  if (head.value.size(0) != a_.vocab_size) throw Fault("logits: this model has a scalar head");
+  return linear(hidden, head, nullptr, ComputeType::kFloat32);
+}
+
+at::Tensor CausalLM::scores(const at::Tensor& hidden) {
+  if (set_.at(head_).name != "score.weight") throw Fault("scores: this model has a language-model head");
+  return linear(hidden, set_.at(head_), nullptr, ComputeType::kFloat32).squeeze(1);
+}
+
+std::vector<at::Tensor> CausalLM::router_biases() const {
+  std::vector<at::Tensor> out;
+  for (const Block& b : blocks_)
+    if (at::Tensor bias = b.feed_forward->router_bias(); bias.defined()) out.push_back(bias);
+  return out;
+}
+
+void CausalLM::fold_gradients() {
+  if (!tied_head_.grad.defined()) return;
+  set_.at(embedding_).grad.add_(tied_head_.grad);
+  tied_head_.grad.zero_();
+}
+
+void CausalLM::zero_gradients() {
+  set_.grads().zero_();
+  if (tied_head_.grad.defined()) tied_head_.grad.zero_();
+}
+
+void CausalLM::copy_from(const CausalLM& other) {
+  if (other.set_.size() != set_.size()) throw Fault("copy_from: models of different shapes");
+  set_.values().copy_(other.set_.values());
+  const auto mine = router_biases(), theirs = other.router_biases();
+  for (size_t i = 0; i < mine.size(); ++i) mine[i].copy_(theirs[i]);
+}
+
+}  // namespace cohort::model

@@ -1,0 +1,74 @@
+#pragma once
+/// The decoder: embedding, blocks of attention and feed-forward, final norm, and a language-model head or a scalar head.
+///
+/// One forward serves training and sampling: the same kernels in the same order, so log-probabilities recorded while sampling equal the
+/// trainer's to the bit (fp32 and bf16, both attention families, any batch).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/model/architecture.h"
+#include "core/model/functions.h"
+#include "core/model/layers/attention.h"
+#include "core/model/layers/feed_forward.h"
+#include "core/model/parameters.h"
+#include "core/model/token_batch.h"
+
+namespace cohort::model {
+
+enum class Head { kLanguageModel, kScalar };
+
+class CausalLM {
+ public:
+  /// Initialised from `seed` alone.
+  CausalLM(const Architecture& a, uint64_t seed, ComputeType type = ComputeType::kFloat32, Head head = Head::kLanguageModel);
+  CausalLM(const CausalLM&) = delete;
+  CausalLM& operator=(const CausalLM&) = delete;
+
+  /// Whole sequences → hidden states [N, D] after the final norm. With gradients unless they are switched off.
+  at::Tensor hidden(const TokenBatch& batch, MoeTrace* trace = nullptr);
+  /// The same, and fills the slot slots[b] of the cache with sequence b. No gradients.
+  at::Tensor prefill(const TokenBatch& batch, const std::vector<int64_t>& slots, KvCache& cache);
+  /// One token per row at positions[i] of slots[i] → hidden states [B, D]. No gradients.
+  at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions, KvCache& cache);
+
+  /// Hidden rows [N, D] → logits [N, V], fp32 always.
+  at::Tensor logits(const at::Tensor& hidden_ND);
+  /// Hidden rows [N, D] → scores [N] of a scalar head.
+  at::Tensor scores(const at::Tensor& hidden_ND);
+
+  const Architecture& architecture() const { return a_; }
+  ComputeType compute_type() const { return type_; }
+  ParameterSet& parameters() { return set_; }
+  const ParameterSet& parameters() const { return set_; }
+  /// Router selection biases of the mixture layers, in layer order. State, but not trained by gradient.
+  std::vector<at::Tensor> router_biases() const;
+
+  /// A tied head collects its gradient apart from the embedding's, so that micro-batches do not change the order of sums. This adds it to the
+  /// embedding's. Call once after the last backward pass of a gradient.
+  void fold_gradients();
+  void zero_gradients();
+
+  /// Copies values and router biases. Same architecture.
+  void copy_from(const CausalLM& other);
+
+ private:
+  struct Block {
+    size_t attention_norm, feed_forward_norm;
+    std::unique_ptr<Attention> attention;
+    std::unique_ptr<FeedForward> feed_forward;
+  };
+
+  at::Tensor run(const at::Tensor& ids_N, const ForwardContext& context, MoeTrace* trace);
+
+  Architecture a_;
+  ComputeType type_;
+  RopeTable rope_;
+  ParameterSet set_;
+  std::vector<Block> blocks_;
+  size_t embedding_, final_norm_, head_ = 0;
+  Parameter tied_head_;  ///< the embedding's value with a gradient buffer of its own
+};
+
+}  // namespace cohort::model

@@ -1,0 +1,82 @@
+#include "core/model/layers/feed_forward.h"
+
+#include <ATen/ATen.h>
+
+namespace cohort::model {
+namespace {
+
+/// down( silu(gate(x)) ⊙ up(x) ).
+class SwigluMlp final : public FeedForward {
+ public:
+  SwigluMlp(int64_t hidden, int64_t intermediate, const std::string& prefix, ParameterSet& set)
+      : set_(set),
+        gate_(set.declare(prefix + "gate_proj.weight", {intermediate, hidden}, Init::kNormal)),
+        up_(set.declare(prefix + "up_proj.weight", {intermediate, hidden}, Init::kNormal)),
+        down_(set.declare(prefix + "down_proj.weight", {hidden, intermediate}, Init::kNormal)) {}
+
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace*) const override {
+    const at::Tensor hidden = swiglu(linear(x, set_.at(gate_), nullptr, c.type), linear(x, set_.at(up_), nullptr, c.type));
+    return linear(hidden, set_.at(down_), nullptr, c.type);
+  }
+
+ private:
+  ParameterSet& set_;
+  size_t gate_, up_, down_;
+};
+
+class MixtureOfExperts final : public FeedForward {
+ public:
+  MixtureOfExperts(const Architecture& a, const std::string& prefix, ParameterSet& set)
+      : set_(set),
+        options_{a.num_experts_per_tok, a.n_group, a.topk_group, a.softmax_router, a.norm_topk_prob, a.routed_scaling_factor},
+        router_(set.declare(prefix + "gate.weight", {a.n_routed_experts, a.hidden_size}, Init::kNormal)),
+        gate_(set.declare(prefix + "experts.gate_proj.weight", {a.n_routed_experts, a.moe_intermediate_size, a.hidden_size}, Init::kNormal)),
+        up_(set.declare(prefix + "experts.up_proj.weight", {a.n_routed_experts, a.moe_intermediate_size, a.hidden_size}, Init::kNormal)),
+        down_(set.declare(prefix + "experts.down_proj.weight", {a.n_routed_experts, a.hidden_size, a.moe_intermediate_size}, Init::kNormal)) {
+    if (!a.softmax_router) bias_ = at::zeros({a.n_routed_experts}, at::kFloat);
+    if (a.n_shared_experts > 0)
+      shared_ = std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, prefix + "shared_experts.", set);
+  }
+
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace* trace) const override {
+    const kernels::Route r = route(linear(x, set_.at(router_), nullptr, ComputeType::kFloat32), bias_, options_);
+    if (trace) record(r, *c.offsets, *trace);
+    at::Tensor out = run_experts(x, r.experts_NK, r.weights_NK, set_.at(gate_), set_.at(up_), set_.at(down_), c.type);
+    return shared_ ? out + shared_->forward(x, c, trace) : out;
+  }
+
+  at::Tensor router_bias() const override { return bias_; }
+
+ private:
+  void record(const kernels::Route& r, const std::vector<int64_t>& offsets, MoeTrace& trace) const {
+    at::Tensor load = at::zeros({r.scores_NE.size(1)}, at::kFloat);
+    for (int64_t i = 0; i < r.experts_NK.numel(); ++i) load.data_ptr<float>()[r.experts_NK.data_ptr<int64_t>()[i]] += 1.0f;
+    trace.load.push_back(load);
+    if (trace.balance_weight == 0.0) return;
+    const at::Tensor loss = sequence_balance(r.scores_NE, r.experts_NK, offsets) * trace.balance_weight;
+    trace.balance_loss = trace.balance_loss.defined() ? trace.balance_loss + loss : loss;
+  }
+
+  ParameterSet& set_;
+  kernels::RouteOptions options_;
+  size_t router_, gate_, up_, down_;
+  at::Tensor bias_;
+  std::unique_ptr<SwigluMlp> shared_;
+};
+
+}  // namespace
+
+std::unique_ptr<FeedForward> make_feed_forward(const Architecture& a, int64_t layer, const std::string& prefix, ParameterSet& set) {
+  if (a.is_moe_layer(layer)) return std::make_unique<MixtureOfExperts>(a, prefix, set);
+  return std::make_unique<SwigluMlp>(a.hidden_size, a.intermediate_size, prefix, set);
+}
+
+void update_router_bias(const at::Tensor& bias, const at::Tensor& load, double rate) {
+  const double mean = load.sum().item<double>() / static_cast<double>(load.numel());
+  for (int64_t i = 0; i < bias.numel(); ++i) {
+    const double gap = mean - static_cast<double>(load.data_ptr<float>()[i]);
+    bias.data_ptr<float>()[i] += static_cast<float>(gap > 0 ? rate : gap < 0 ? -rate : 0.0);
+  }
+}
+
+}  // namespace cohort::model
