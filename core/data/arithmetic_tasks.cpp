@@ -26,19 +26,21 @@ int64_t off_by_one(int64_t value, Mistakes& mistakes) { return value + (mistakes
 
 std::string pair_key(int64_t a, int64_t b) { return std::to_string(std::min(a, b)) + "+" + std::to_string(std::max(a, b)); }
 
-template <class Range>
-std::string spaced(const Range& values) {
+std::string listed(const std::vector<int64_t>& values, std::string_view separator) {
   std::string text;
-  for (const auto value : values) text += (text.empty() ? "" : " ") + std::to_string(value);
+  for (const int64_t value : values) text.append(text.empty() ? "" : separator).append(std::to_string(value));
   return text;
 }
 
-/// The steps of a + b from the right: "7+5=12 carry 1 then ", "4+8+1=13". Returns the sum that they lead to.
+std::string spaced(const std::vector<int64_t>& values) { return listed(values, " "); }
+
+/// The steps of a + b from the right: "7+5=12 carry 1", " then 4+8+1=13". Returns the sum that they lead to.
 std::string add_by_digits(int64_t a, int64_t b, const Making& making, std::vector<std::string>& steps) {
   std::string low_digits;
   int64_t carry = 0;
   for (uint32_t place = 0; place < making.level; ++place, a /= 10, b /= 10) {
-    std::string step = std::to_string(a % 10) + "+" + std::to_string(b % 10);
+    std::string step = place > 0 ? making.say(" then ", "再") : "";
+    step += std::to_string(a % 10) + "+" + std::to_string(b % 10);
     if (place > 0) step += "+" + std::to_string(carry);
     int64_t sum = a % 10 + b % 10 + carry;
     if (making.slips()) sum = off_by_one(sum, making.mistakes);
@@ -49,7 +51,7 @@ std::string add_by_digits(int64_t a, int64_t b, const Making& making, std::vecto
     }
     carry = sum / 10;
     low_digits = std::to_string(sum % 10) + low_digits;
-    steps.push_back(step + making.say(" carry " + std::to_string(carry) + " then ", "进" + std::to_string(carry) + "再"));
+    steps.push_back(step + making.say(" carry ", "进") + std::to_string(carry));
   }
   return {};  // not reached: level is at least 1
 }
@@ -78,7 +80,7 @@ std::vector<Candidate> candidates(uint32_t level, const std::vector<int64_t>& n)
             combine(n[1], '+', n[2], '-', n[0])};
   }
   return {combine(n[0], '*', n[1], '+', n[2]), combine(n[0], '*', n[1], '-', n[2]), combine(n[0], '*', n[2], '+', n[1]),
-          combine(n[0], '*', n[2], '-', n[1]), combine(n[1], '*', n[2], '+', n[0]), combine(n[1], '*', n[2], '-', n[0])};
+          combine(n[0], '*', n[2], '-', n[1]), combine(n[1], '*', n[2], '+', n[0])};
 }
 
 /// Tries until the target is reached, or seems to be; with nothing left it settles for the last. Returns the expression chosen.
@@ -123,11 +125,10 @@ TaskItem make_countdown(const Making& making) {
 
   std::vector<int64_t> sorted = numbers;
   std::sort(sorted.begin(), sorted.end());
-  std::string list = spaced(numbers);
+  const std::string list = spaced(numbers);
   const std::string goal = std::to_string(target);
   TaskItem item = reasoning_item(making.say("Use " + list + " to make " + goal + ".", "用" + list + "得" + goal + "。"), "countdown", "");
-  std::replace(list.begin(), list.end(), ' ', ',');
-  item.question.set_ground_truth(goal + ";" + list);
+  item.question.set_ground_truth(goal + ";" + listed(numbers, ","));
   item.key = goal + ";" + spaced(sorted);
   item.question.set_answer(search(tries, target, making, item.steps));
   return item;
@@ -151,7 +152,7 @@ TaskItem make_sort(const Making& making) {
     const std::string smallest = std::to_string(*pick);
     taken.push_back(*pick);
     digits.erase(pick);
-    item.steps.push_back(making.say("min " + smallest + " left ", "最小" + smallest + "剩") + spaced(digits) +
+    item.steps.push_back(making.say("min " + smallest + " left ", "取" + smallest + "剩") + listed(digits, "") +
                          (digits.size() > 1 ? making.say(", ", "，") : ""));
   }
   taken.push_back(digits.front());

@@ -9,7 +9,7 @@
 ///                         (level = digits)
 ///   countdown      1..3   Use 3 8 to make 5.       try 3+8=11 no, 8-3=5 yes              8-3      countdown    5;3,8
 ///                         (2 numbers; 3 numbers; 3 numbers and products)
-///   sort           1..4   Sort 7 3 9.              min 3 left 7 9, min 7 left 9          3 7 9    list         3 7 9
+///   sort           1..4   Sort 7 3 9.              min 3 left 79, min 7 left 9           3 7 9    list         3 7 9
 ///                         (level + 2 digits)
 ///   echo_digit     1      7=                       -                                     7        exact        7
 ///   add2_reversed  1      47+85=                   -                                     231      exact        231

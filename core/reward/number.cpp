@@ -53,18 +53,33 @@ bool drop_ending(std::string_view& text, std::string_view ending) {
   return true;
 }
 
-bool drop_minus(std::string_view& text) { return drop_ending(text, "-") || drop_ending(text, kMinusSign); }
+bool drop_operator(std::string_view& text) {
+  for (const std::string_view symbol : {std::string_view("+"), std::string_view("-"), std::string_view("*"), std::string_view("/"),
+                                        std::string_view("^"), kMinusSign, kTimes, kDivided}) {
+    if (drop_ending(text, symbol)) return true;
+  }
+  return false;
+}
 
-/// Whether what stands before a number makes it an operand.
-bool continues_expression(std::string_view before, bool has_sign) {
+/// Takes characters of `set` off the end; says whether there were any.
+bool drop_any_of(std::string_view& text, std::string_view set) {
+  const size_t size = text.size();
+  text.remove_suffix(size - (text.find_last_not_of(set) + 1));
+  return text.size() < size;
+}
+
+/// Whether what stands before a number makes it an operand: an operator with an operand before it, or an operand right before it.
+bool continues_expression(std::string_view before) {
+  const bool apart = drop_any_of(before, " \t\n$");
+  const bool bracket = drop_any_of(before, "{([ $");
+  bool has_operator = false;
+  while (drop_operator(before)) has_operator = true;
+  const bool spaced = drop_any_of(before, " \t\n") || apart;
   if (before.empty()) return false;
   const char last = before.back();
-  // A sign after a number or a bracket is an operator: 8-3.
-  if (has_sign && (is_digit(last) || is_letter(last) || last == ')' || last == '}')) return true;
-  if (!has_sign && (is_letter(last) || last == '+' || last == ')')) return true;
-  while (!before.empty() && (before.back() == '{' || before.back() == '(' || before.back() == '[')) before.remove_suffix(1);
-  return before.ends_with('^') || before.ends_with('/') || before.ends_with('*') || before.ends_with('}') || before.ends_with(kTimes) ||
-         before.ends_with(kDivided);
+  if (has_operator) return is_digit(last) || last == ')' || last == '}' || (is_letter(last) && !spaced);
+  if (spaced) return false;
+  return last == '}' || (!bracket && (is_letter(last) || last == ')'));
 }
 
 /// Where the run of digits, commas and points that ends at `end` begins. Commas and points belong to it only between digits, and a
@@ -108,10 +123,9 @@ NumberStatus last_decimal(std::string_view text, Decimal& number) {
     return parse_unsigned(token, number);
   }
   std::string_view before = text.substr(0, start);
+  if (continues_expression(before)) return NumberStatus::kNone;
   drop_ending(before, "$");
-  number.negative = drop_minus(before);
-  drop_ending(before, "$");
-  if (continues_expression(before, number.negative)) return NumberStatus::kNone;
+  number.negative = drop_ending(before, "-") || drop_ending(before, kMinusSign);
   return parse_unsigned(token, number);
 }
 

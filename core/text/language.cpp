@@ -37,7 +37,8 @@ constexpr std::array kBlocks = {
     Block{0x2C00, 0x2DFF, Script::kOther},    // Glagolitic, Coptic, Georgian, Ethiopic, Cyrillic extended
     Block{0x3005, 0x3005, Script::kHan},      // iteration mark
     Block{0x3007, 0x3007, Script::kHan},      // zero
-    Block{0x3041, 0x318F, Script::kOther},    // kana, bopomofo, Hangul letters
+    Block{0x3041, 0x30FA, Script::kOther},    // kana, without the middle dot
+    Block{0x30FC, 0x318F, Script::kOther},    // kana, bopomofo, Hangul letters
     Block{0x3400, 0x4DBF, Script::kHan},      // extension A
     Block{0x4E00, 0x9FFF, Script::kHan},      // unified ideographs
     Block{0xA000, 0xABFF, Script::kOther},    // Yi to Meetei Mayek

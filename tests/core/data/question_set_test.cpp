@@ -1,0 +1,201 @@
+#include "core/data/question_set.h"
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "core/base/error.h"
+#include "tests/support/golden.h"
+
+using namespace cohort;
+using namespace cohort::data;
+
+namespace {
+
+DataConfig tasks(std::vector<std::string> names, std::string split = "auto") {
+  DataConfig config;
+  config.tasks = std::move(names);
+  config.split = std::move(split);
+  return config;
+}
+
+class RowsFile {
+ public:
+  explicit RowsFile(int count) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "cohort_set_XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    std::ofstream file(config().path);
+    for (int i = 0; i < count; ++i) file << R"({"question": "Question )" << i << R"(?", "answer": "So it is.\n#### )" << i << "\"}\n";
+  }
+  ~RowsFile() { std::filesystem::remove_all(folder_); }
+  DataConfig config() const {
+    DataConfig result;
+    result.path = folder_ + "/rows.jsonl";
+    return result;
+  }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+};
+
+std::vector<std::string> texts(const QuestionSet& set, uint64_t first, uint64_t count) {
+  std::vector<std::string> result;
+  for (uint64_t i = first; i < first + count; ++i) result.push_back(set.at(i).text());
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("a question depends on config, seed and position alone", "[data][question_set]") {
+  const QuestionSet set(tasks({"add:2", "sort:1", "countdown:2"}), 5);
+  const QuestionSet same(tasks({"add:2", "sort:1", "countdown:2"}), 5);
+  const QuestionSet other(tasks({"add:2", "sort:1", "countdown:2"}), 6);
+  CHECK(set.size() == 0);
+  const std::string late = set.at(1000).SerializeAsString();
+  CHECK(texts(set, 0, 100) == texts(same, 0, 100));
+  CHECK(texts(set, 0, 100) != texts(other, 0, 100));
+  CHECK(same.at(1000).SerializeAsString() == late);
+  for (uint64_t i = 0; i < 50; ++i) CHECK(set.at(i).id() == i);
+}
+
+TEST_CASE("held-out questions never occur in training, whatever the seed", "[data][question_set]") {
+  for (const std::string task :
+       {"add:1", "add:2", "countdown:1", "countdown:3", "sort:1", "instruction:1", "instruction:2", "safety:1", "add2_reversed"}) {
+    std::set<std::string> train;
+    for (const uint64_t seed : {1, 2}) {
+      const QuestionSet set(tasks({task}, "train"), seed);
+      for (uint64_t i = 0; i < 1500; ++i) train.insert(set.at(i).text());
+    }
+    const QuestionSet test_set(tasks({task}, "test"), 3);
+    INFO(task);
+    for (uint64_t i = 0; i < 300; ++i) CHECK(train.count(test_set.at(i).text()) == 0);
+  }
+}
+
+TEST_CASE("a held-out problem is held out in both languages", "[data][question_set]") {
+  const QuestionSet set(tasks({"add:2", "safety:1", "instruction:1"}, "test"), 3);
+  for (uint64_t i = 0; i < 100; ++i) {
+    const TaskItem english = set.item_at(i, "en");
+    const TaskItem chinese = set.item_at(i, "zh");
+    CHECK(english.key == chinese.key);
+    CHECK(english.question.text() != chinese.question.text());
+  }
+}
+
+TEST_CASE("echo_digit has all its questions in both splits", "[data][question_set]") {
+  for (const char* split : {"train", "test"}) {
+    const QuestionSet set(tasks({"echo_digit"}, split), 1);
+    std::set<std::string> seen;
+    for (uint64_t i = 0; i < 300; ++i) seen.insert(set.at(i).text());
+    CHECK(seen.size() == 10);
+  }
+}
+
+TEST_CASE("tasks are drawn by weight, languages equally", "[data][question_set]") {
+  DataConfig config = tasks({"add:1", "sort:2"});
+  config.weights = {1.0, 3.0};
+  const QuestionSet set(config, 9);
+  std::map<std::string, int> sources;
+  std::map<std::string, int> languages;
+  for (uint64_t i = 0; i < 4000; ++i) {
+    const records::Question question = set.at(i);
+    ++sources[question.source()];
+    ++languages[question.language()];
+  }
+  CHECK(sources["add"] == Approx(1000).margin(120));
+  CHECK(languages["zh"] == Approx(2000).margin(150));
+  config.languages = {"zh"};
+  for (uint64_t i = 0; i < 50; ++i) CHECK(QuestionSet(config, 9).at(i).language() == "zh");
+}
+
+TEST_CASE("a size makes the set repeat", "[data][question_set]") {
+  DataConfig config = tasks({"add:3"});
+  config.size = 16;
+  const QuestionSet set(config, 2);
+  CHECK(set.size() == 16);
+  CHECK(texts(set, 0, 16) == texts(set, 16, 16));
+  CHECK(set.at(17).id() == 17);
+  CHECK(set.at(17).text() == QuestionSet(tasks({"add:3"}), 2).at(1).text());
+}
+
+TEST_CASE("an epoch of a file has every row once, in an order of its own", "[data][question_set]") {
+  for (const int count : {1, 2, 3, 5, 16, 17, 100, 1025}) {
+    const RowsFile file(count);
+    const QuestionSet set(file.config(), 4);
+    const auto n = static_cast<uint64_t>(count);
+    REQUIRE(set.size() == n);
+    const std::vector<std::string> first = texts(set, 0, n);
+    const std::vector<std::string> second = texts(set, n, n);
+    CHECK(std::set<std::string>(first.begin(), first.end()).size() == n);
+    CHECK(std::set<std::string>(second.begin(), second.end()).size() == n);
+    if (count >= 16) CHECK(first != second);
+    if (count >= 16) CHECK(first != texts(QuestionSet(file.config(), 5), 0, n));
+    CHECK(first == texts(QuestionSet(file.config(), 4), 0, n));
+  }
+}
+
+TEST_CASE("rows may keep their order", "[data][question_set]") {
+  const RowsFile file(20);
+  DataConfig config = file.config();
+  config.shuffle = false;
+  config.size = 3;
+  const QuestionSet set(config, 4);
+  CHECK(texts(set, 0, 4) == std::vector<std::string>{"Question 0?", "Question 1?", "Question 2?", "Question 0?"});
+  CHECK(set.at(3).id() == 3);
+  CHECK_THROWS_AS(set.item_at(0), Fault);
+}
+
+TEST_CASE("a file is split by its questions where asked", "[data][question_set]") {
+  const RowsFile file(1000);
+  DataConfig config = file.config();
+  config.split = "train";
+  const QuestionSet train(config, 1);
+  config.split = "test";
+  const QuestionSet test_set(config, 1);
+  CHECK(train.size() + test_set.size() == 1000);
+  CHECK(test_set.size() == Approx(100).margin(35));
+  const std::vector<std::string> in_train = texts(train, 0, train.size());
+  for (const std::string& text : texts(test_set, 0, test_set.size()))
+    CHECK(std::find(in_train.begin(), in_train.end(), text) == in_train.end());
+}
+
+TEST_CASE("long questions of a file are left out and counted", "[data][question_set]") {
+  const RowsFile file(20);
+  DataConfig config = file.config();
+  config.max_prompt_bytes = 11;  // "Question 9?"
+  CHECK(QuestionSet(config, 1).size() == 10);
+  CHECK(QuestionSet(config, 1).long_rows() == 10);
+  config.max_prompt_bytes = 3;
+  CHECK_THROWS_AS(QuestionSet(config, 1), InputError);
+}
+
+TEST_CASE("what cannot be a question set is an input error", "[data][question_set]") {
+  CHECK_THROWS_AS(QuestionSet(DataConfig{}, 1), InputError);
+  CHECK_THROWS_AS(QuestionSet(tasks({"ad:1"}), 1), InputError);
+  DataConfig both = tasks({"add:1"});
+  both.path = "x.jsonl";
+  CHECK_THROWS_AS(QuestionSet(both, 1), InputError);
+  DataConfig languages = tasks({"add:1"});
+  languages.languages = {"fr"};
+  CHECK_THROWS_AS(QuestionSet(languages, 1), InputError);
+  languages.languages = {};
+  CHECK_THROWS_AS(QuestionSet(languages, 1), InputError);
+  DataConfig weights = tasks({"add:1"});
+  weights.weights = {1.0, 2.0};
+  CHECK_THROWS_AS(QuestionSet(weights, 1), InputError);
+}
+
+TEST_CASE("COHORT_DATA in a path is replaced", "[data][question_set]") {
+  const std::string before = test::data_path();
+  setenv("COHORT_DATA", "/somewhere", 1);
+  CHECK(resolve_data_path("$COHORT_DATA/gsm8k/train.jsonl") == "/somewhere/gsm8k/train.jsonl");
+  CHECK(resolve_data_path("a/$COHORT_DATA/b") == "a/$COHORT_DATA/b");
+  unsetenv("COHORT_DATA");
+  CHECK_THROWS_WITH(resolve_data_path("$COHORT_DATA/x"), Catch::Contains("COHORT_DATA"));
+  CHECK(resolve_data_path("x/y") == "x/y");
+  if (!before.empty()) setenv("COHORT_DATA", before.c_str(), 1);
+}
