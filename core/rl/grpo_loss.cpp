@@ -29,7 +29,7 @@ PolicyLossOptions options_of(const AlgorithmConfig& config) {
 at::Tensor correction_weights(const AlgorithmConfig& config, const LossInputs& in, const at::Tensor& old_N) {
   const RolloutCorrectionConfig& correction = config.rollout_correction;
   at::Tensor weight_N = at::ones_like(old_N);
-  if (correction.rollout_is != "none" && !correction.bypass_mode) {
+  if (correction.rollout_is != "none") {
     weight_N = rollout_weights(old_N, needed(in.rollout_logprob_N, in.packing, "rollout_logprob"), in.packing, correction);
   }
   if (correction.off_policy_mask_threshold > 0) {

@@ -198,11 +198,14 @@ TEST_CASE("bypass mode takes the rollout's log-probabilities as the old ones", "
   CHECK(grpo_loss(config, bypass, scale).loss.item<double>() == expected);
 }
 
-TEST_CASE("dropped tokens have no gradient", "[rl]") {
+TEST_CASE("dropped tokens have no gradient and no share of the metrics", "[rl]") {
   const LossInputs all = random_inputs(4);
   AlgorithmConfig config;
   config.use_kl_loss = true;
-  const at::Tensor grad = test::gradient(grpo_loss(config, all, scale_of(all, 70)).loss, all.logprob_N);
+  const LossResult result = grpo_loss(config, all, scale_of(all, 70));
+  CHECK(result.metrics.tokens == all.keep_N.sum().item<double>());
+  CHECK(result.metrics.entropy == Approx((all.entropy_N * all.keep_N).to(at::kDouble).sum().item<double>()));
+  const at::Tensor grad = test::gradient(result.loss, all.logprob_N);
   CHECK((grad != 0).logical_and(all.keep_N == 0).sum().item<int64_t>() == 0);
   CHECK((grad != 0).logical_and(all.keep_N == 1).sum().item<int64_t>() > 100);
 }
