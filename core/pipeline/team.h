@@ -24,6 +24,9 @@ class Team {
   virtual int size() const = 0;   ///< not collective
   bool leads() const { return index() == 0; }  ///< the member that writes metrics, samples and checkpoints
 
+  /// Group ids start again. Not blocking, but called by every member.
+  virtual void begin_stage() = 0;
+
   /// The coordinator deals out the groups of one rollout round; returns those this member rolls out, ascending.
   /// Every id is given to exactly one member; the table is recorded so that a group trained twice or never is a Fault.
   virtual std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) = 0;
@@ -50,6 +53,7 @@ class SoloTeam final : public Team {
  public:
   int index() const override { return 0; }
   int size() const override { return 1; }
+  void begin_stage() override {}
   std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
   std::vector<std::string> gather(const std::string& mine) override { return {mine}; }

@@ -27,7 +27,7 @@ class RankTeam final : public pipeline::Team {
   explicit RankTeam(comm::Communicator communicator);
 
   /// Forgets which groups were trained: ids start again. Fault when a round is open. Sends nothing, but every member must call it.
-  void begin_stage();
+  void begin_stage() override;
 
   int index() const override { return communicator_.rank(); }
   int size() const override { return communicator_.size(); }

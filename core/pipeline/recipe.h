@@ -1,0 +1,327 @@
+#pragma once
+/// The recipe: everything that a YAML file says. One struct per section and per stage type; defaults live here and nowhere else.
+///
+/// Stages form a graph: `from` names the stage whose model is the start, `data.from` the stages whose traces are learned, `policy` the stage
+/// that is sampled, `preference_model` the stage that scores. check_recipe() finds what is wrong with the graph.
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/config/field.h"
+#include "core/data/corpus.h"
+#include "core/data/question_set.h"
+#include "core/generate/rollout_config.h"
+#include "core/reward/reward.h"
+#include "core/rl/algorithm_config.h"
+#include "core/text/template.h"
+#include "core/text/tokenizer.h"
+#include "core/train/optim_config.h"
+
+namespace cohort::config {
+class Places;
+}
+
+namespace cohort::pipeline {
+
+struct RunSection {
+  std::string name = "run";
+  int64_t seed = 17;
+  std::string output = "runs/run";
+  int64_t samples_per_step = 1024;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("name", name, "shown in the log");
+    v.integer("seed", seed, config::at_least(0), "the result is a function of the config and this number");
+    v.text("output", output, "run folder: metrics, samples, checkpoints, stages, summary.json");
+    v.integer("samples_per_step", samples_per_step, config::at_least(0), "samples written to samples/STAGE.jsonl per rollout");
+  }
+};
+
+struct ModelSection {
+  std::string preset = "deepseek_v3_tiny";
+  std::string path;
+  std::string dtype = "fp32";
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.choice("preset", preset, {"deepseek_v3_tiny", "dense_tiny", "calibration_a", "calibration_b", "deepseek_v3"},
+             "architecture of a model that starts from random weights");
+    v.text("path", path, "folder with config.json and model.safetensors to start from instead");
+    v.choice("dtype", dtype, {"fp32", "bf16"}, "precision of matrix products; weights and optimizer are fp32");
+  }
+};
+
+struct ClusterSection {
+  std::string placement = "colocated";
+  int64_t expert_parallel_size = 1;
+  double deadline_s = 600;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.choice("placement", placement, {"colocated"}, "colocated: every rank rolls out, then trains");
+    v.integer("expert_parallel_size", expert_parallel_size, config::between(1, 1), "ranks that share the experts; only 1 so far");
+    v.number("deadline_s", deadline_s, config::positive(), "seconds without movement after which a communication names the missing ranks and fails");
+  }
+};
+
+struct TrainerSection {
+  int64_t micro_batch_size = 64;
+  int64_t reduction_slots = 4;
+  int64_t save_freq = 20;
+  int64_t keep_last = 2;
+  std::string resume_mode = "auto";
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.integer("micro_batch_size", micro_batch_size, config::at_least(1), "sequences in one forward and backward pass; does not change the result");
+    v.integer("reduction_slots", reduction_slots, config::at_least(1),
+              "a batch's gradient is summed as this many parts in a fixed tree, so that 1, 2, … ranks give the same bits; the number of ranks must divide it");
+    v.rule((reduction_slots & (reduction_slots - 1)) == 0, "reduction_slots", "a power of two", std::to_string(reduction_slots));
+    v.integer("save_freq", save_freq, config::at_least(1), "steps between checkpoints");
+    v.integer("keep_last", keep_last, config::at_least(2), "checkpoints kept per stage");
+    v.choice("resume_mode", resume_mode, {"auto", "disable"}, "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
+  }
+};
+
+struct EvalSection {
+  data::DataConfig data = {.split = "test"};
+  data::DataConfig general = {.split = "test"};
+  int64_t questions = 128;
+  int64_t general_questions = 48;
+  generate::RolloutConfig rollout = {.n = 1, .temperature = 0.6, .top_p = 0.95};
+  int64_t test_freq = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.section("data", data, "held-out reasoning questions; without tasks and path: the stage's own tasks");
+    v.section("general", general, "held-out general questions (instructions, safety); empty: none");
+    v.integer("questions", questions, config::at_least(1), "reasoning questions asked");
+    v.integer("general_questions", general_questions, config::at_least(0), "general questions asked");
+    v.section("rollout", rollout, "sampling for evaluation (R1: temperature 0.6, top_p 0.95)");
+    v.integer("test_freq", test_freq, config::at_least(0), "rollout steps between evaluations during RL (val-core/*); 0: only at the ends");
+  }
+};
+
+/// Pretraining of a tiny base model on the noisy corpus: stands for the pretrained base that R1 starts from.
+struct PretrainStage {
+  static constexpr const char* kType = "pretrain";
+  std::string model;
+  std::string from;
+  data::DataConfig data;
+  data::PretrainMixture mixture;
+  std::string eval_template = "r1_zero_brief";
+  int64_t steps = 400;
+  int64_t batch_size = 64;
+  double router_bias_update_rate = 0.001;
+  double aux_loss_coeff = 1e-4;
+  train::OptimConfig optim = {.lr = 3e-3, .lr_scheduler = "cosine", .warmup_steps = 20};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("model", model, "preset of this stage's model where it is not model.preset");
+    v.text("from", from, "stage whose model is trained on; empty: random weights, or model.path");
+    v.section("data", data, "reasoning tasks of the corpus");
+    v.section("mixture", mixture, "how well and in what form the corpus solves them");
+    v.text("eval_template", eval_template, "prompt template of the evaluation");
+    v.rule(text::is_template(eval_template), "eval_template", join(text::template_names()), eval_template);
+    v.integer("steps", steps, config::at_least(1), "optimizer steps");
+    v.integer("batch_size", batch_size, config::at_least(1), "documents per step");
+    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing (V3: 0.001)");
+    v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss (V3: 1e-4)");
+    v.section("optim", optim, "optimizer");
+  }
+};
+
+struct TracesConfig {
+  std::vector<std::string> from;
+  data::DataConfig demonstrations;
+  int64_t demonstrations_size = 0;
+  int64_t max_traces = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.texts("from", from, "stages (rejection_sampling) whose traces are learned");
+    v.section("demonstrations", demonstrations, "questions with known solutions and answers, learned as they are");
+    v.integer("demonstrations_size", demonstrations_size, config::at_least(0), "how many of them");
+    v.integer("max_traces", max_traces, config::at_least(0), "use only the first so many traces; 0: all");
+    v.rule(!from.empty() || demonstrations_size > 0, "from", "stages with traces, or demonstrations_size above 0", "neither");
+  }
+};
+
+/// Supervised fine-tuning on traces; distillation when `model` is another model.
+struct SftStage {
+  static constexpr const char* kType = "sft";
+  std::string model;
+  std::string from;
+  TracesConfig data;
+  std::string prompt_template = "chat_think";
+  bool reasoning = true;
+  double epochs = 2;
+  int64_t batch_size = 64;
+  int64_t max_length = 512;
+  double router_bias_update_rate = 0.0;
+  double aux_loss_coeff = 0.0;
+  train::OptimConfig optim = {.lr = 1e-3, .lr_scheduler = "cosine"};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("model", model, "preset of this stage's model where it is not model.preset");
+    v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
+    v.section("data", data, "what is learned");
+    v.text("template", prompt_template, "prompt template");
+    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    v.flag("reasoning", reasoning, "learn the reasoning too; false: final answers only");
+    v.number("epochs", epochs, config::positive(), "passes over the traces (R1: 2)");
+    v.integer("batch_size", batch_size, config::at_least(1), "traces per step (R1: 128, students 64)");
+    v.integer("max_length", max_length, config::at_least(8), "tokens of prompt and completion; longer traces are left out and counted");
+    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing");
+    v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss");
+    v.section("optim", optim, "optimizer (R1: cosine 5e-5 to 5e-6)");
+  }
+};
+
+/// Group relative policy optimisation and its relatives.
+struct RlStage {
+  static constexpr const char* kType = "rl";
+  std::string model;
+  std::string from;
+  data::DataConfig data;
+  std::string prompt_template = "r1_zero_brief";
+  generate::RolloutConfig rollout;
+  int64_t train_batch_size = 32;
+  int64_t ppo_mini_batch_size = 32;
+  int64_t steps = 100;
+  reward::RewardConfig rewards;
+  std::string preference_model;
+  rl::AlgorithmConfig algorithm;
+  double router_bias_update_rate = 0.0;
+  train::OptimConfig optim = {.lr = 3e-4};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("model", model, "preset of this stage's model where it is not model.preset");
+    v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
+    v.section("data", data, "questions");
+    v.text("template", prompt_template, "prompt template");
+    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    v.section("rollout", rollout, "sampling");
+    v.integer("train_batch_size", train_batch_size, config::at_least(1), "questions per rollout step");
+    v.integer("ppo_mini_batch_size", ppo_mini_batch_size, config::at_least(1), "questions per optimizer step, each with its n answers");
+    v.rule(ppo_mini_batch_size > 0 && train_batch_size % ppo_mini_batch_size == 0, "ppo_mini_batch_size",
+           "a divisor of train_batch_size " + std::to_string(train_batch_size), std::to_string(ppo_mini_batch_size));
+    v.integer("steps", steps, config::at_least(1), "rollout steps");
+    v.section("rewards", rewards, "weights of the reward's components");
+    v.text("preference_model", preference_model, "stage (reward_model) that scores general answers");
+    v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model", "a reward_model stage when rewards.preference is above 0", "none");
+    v.section("algorithm", algorithm, "objective");
+    v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline", std::to_string(rollout.n));
+    v.rule(rollout.temperature > 0.0, "rollout.temperature", "above 0 in RL", "0");
+    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing; 0 in RL by default");
+    v.section("optim", optim, "optimizer (R1: lr 3e-6)");
+  }
+};
+
+/// Samples a policy and keeps what is right, well formed and readable, as traces (R1 section 2.3.3).
+struct RejectionSamplingStage {
+  static constexpr const char* kType = "rejection_sampling";
+  std::string policy;
+  data::DataConfig data;
+  std::string prompt_template = "r1_zero_brief";
+  generate::RolloutConfig rollout = {.n = 4};
+  int64_t questions = 512;
+  int64_t max_per_question = 1;
+  double min_language = 1.0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("policy", policy, "stage whose model is sampled");
+    v.rule(!policy.empty(), "policy", "the name of a stage", "none");
+    v.section("data", data, "questions");
+    v.text("template", prompt_template, "prompt template under which the policy is sampled");
+    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    v.section("rollout", rollout, "sampling");
+    v.integer("questions", questions, config::at_least(1), "questions asked");
+    v.integer("max_per_question", max_per_question, config::at_least(1), "correct answers kept per question");
+    v.number("min_language", min_language, config::between(0.0, 1.0), "least language consistency of what is kept");
+  }
+};
+
+/// A scalar-head model on the policy's own answers to general questions: pairs (helpful) and labels (safe), R1 section 3.1.
+struct RewardModelStage {
+  static constexpr const char* kType = "reward_model";
+  std::string from;
+  data::DataConfig data;
+  std::string prompt_template = "chat_think";
+  generate::RolloutConfig rollout = {.n = 4};
+  int64_t questions = 256;
+  double epochs = 1;
+  int64_t batch_size = 32;
+  train::OptimConfig optim = {.lr = 1e-3};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("from", from, "stage whose model is sampled, and is the backbone that gets the scalar head");
+    v.rule(!from.empty(), "from", "the name of a stage", "none");
+    v.section("data", data, "general questions: HELPFUL ones make pairs, SAFETY ones labels");
+    v.text("template", prompt_template, "prompt template");
+    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    v.section("rollout", rollout, "sampling of the answers that are compared");
+    v.integer("questions", questions, config::at_least(1), "questions asked");
+    v.number("epochs", epochs, config::positive(), "passes over the comparisons (R1: 1)");
+    v.integer("batch_size", batch_size, config::at_least(1), "comparisons per step (R1: 256)");
+    v.section("optim", optim, "optimizer (R1: 6e-6)");
+  }
+};
+
+using StageBody = std::variant<PretrainStage, SftStage, RlStage, RejectionSamplingStage, RewardModelStage>;
+
+struct StageConfig {
+  std::string name;
+  StageBody body;
+
+  const char* type() const;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.text("name", name, "letters, digits, _ and -; names the stage's folder");
+    v.rule(valid_name(name), "name", "1 to 64 letters, digits, _ or -", "\"" + name + "\"");
+    v.variant("type", body, "what the stage does");
+  }
+  static bool valid_name(const std::string& name);
+};
+
+struct Recipe {
+  RunSection run;
+  ModelSection model;
+  text::TokenizerConfig tokenizer;
+  ClusterSection cluster;
+  TrainerSection trainer;
+  EvalSection eval;
+  std::vector<StageConfig> stages;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.section("run", run, "this run");
+    v.section("model", model, "the policy");
+    v.section("tokenizer", tokenizer, "text to tokens");
+    v.section("cluster", cluster, "how ranks are used");
+    v.section("trainer", trainer, "batches, checkpoints");
+    v.section("eval", eval, "what is measured at the end of each stage");
+    v.list("stages", stages, "the recipe, in order");
+  }
+};
+
+/// Names of the stages a stage depends on, in order of appearance.
+std::vector<std::string> stage_inputs(const StageConfig& stage);
+
+/// Problems that relate stages to each other or to the machine: names used twice, missing, later or of the wrong type, cycles, no stage at all,
+/// templates that the tokenizer cannot write, files that are missing, ranks that do not divide trainer.reduction_slots. Lines come from
+/// `places`. Empty: fine. `ranks` 0: not known.
+std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places& places, int ranks);
+
+/// Content hash of every stage: its config, the sections that change its result, the recipe version, and the hashes of its inputs.
+std::vector<std::string> stage_hashes(const Recipe& recipe);
+
+}  // namespace cohort::pipeline
