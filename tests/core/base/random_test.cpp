@@ -78,6 +78,11 @@ TEST_CASE("below and between stay inside their bounds and reach both ends") {
   CHECK(stream.below(1) == 0);
   const uint64_t huge = (uint64_t{1} << 63) + 1;
   for (int i = 0; i < 100; ++i) REQUIRE(stream.below(huge) < huge);
+  // Without drawing again, half of the numbers would fall into the lowest third.
+  const uint64_t third = uint64_t{1} << 62;
+  int low = 0;
+  for (int i = 0; i < 3000; ++i) low += stream.below(3 * third) < third ? 1 : 0;
+  CHECK(std::abs(low - 1000) < 150);
   CHECK_THROWS_AS(stream.below(0), Fault);
 }
 

@@ -101,6 +101,7 @@ TEST_CASE("anchors, aliases, merge keys and tags are refused") {
   CHECK(problem("output: ! 7\n") == "c.yaml:1: output: expected a value without a tag, found a tag");
   CHECK(problem("# 数学\noutput: !x 'quoted'\n") == "c.yaml:2: output: expected a value without a tag, found a tag");
   CHECK(problem("# 数学\noutput: ! 'quoted'\n") == "c.yaml:2: output: expected a value without a tag, found a tag");
+  CHECK(problem("\xEF\xBB\xBFoutput: ! 'quoted'\n") == "c.yaml:1: output: expected a value without a tag, found a tag");
   CHECK(problem("rl: !!map {n: 1}\n") == "c.yaml:1: rl: expected a value without a tag, found a tag");
   CHECK(problem("stages: !!seq []\n") == "c.yaml:1: stages: expected a value without a tag, found a tag");
 }
@@ -286,6 +287,7 @@ TEST_CASE("wrong overrides are reported as such") {
   CHECK(problem("seed: 1\n", {"seed.x=1"}) == "command line: seed: expected a mapping to set a key in, found 1");
   CHECK_THAT(problem(kStages, {"rl={n: 1"}), StartsWith("command line: rl: expected YAML, found: "));
   CHECK(problem(kStages, {"rl={n: 1, n: 2}"}) == "command line: rl: n: expected each key once, found it again (first on line 1)");
+  CHECK(problem(kStages, {"rl={n: 0}"}) == "command line: rl.n: expected an integer at least 1, found 0");
   CHECK(problem(kStages, {"output=\xff"}) == "command line: output: expected UTF-8, found other bytes");
 }
 

@@ -79,6 +79,7 @@ TEST_CASE("any text reads back equal") {
     ExampleConfig config;
     config.output = text;
     CHECK(read_config_text<ExampleConfig>(write_config(config), "c.yaml").output == text);
+    CHECK(write_config(config).find_first_of("\r\x1b\x7f") == std::string::npos);  // a terminal would obey them
   }
 }
 
