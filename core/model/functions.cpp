@@ -22,13 +22,18 @@ at::Tensor round_to(const at::Tensor& x, ComputeType type) {
   return type == ComputeType::kBFloat16 && x.defined() ? x.to(at::kBFloat16).to(at::kFloat) : x;
 }
 
+/// A tensor that autograd does not look at: it may be undefined, and no gradient flows through it.
+struct Untracked {
+  at::Tensor tensor;
+};
+
 ComputeType compute_type(AutogradContext* ctx) { return static_cast<ComputeType>(ctx->saved_data["type"].toInt()); }
 
 struct EmbedFunction : Function<EmbedFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& table, const at::Tensor& ids, const at::Tensor& grad) {
-    ctx->saved_data["ids"] = ids;
-    ctx->saved_data["grad"] = grad;
-    return kernels::embedding(ids, table);
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& table, const Untracked& ids, const Untracked& grad) {
+    ctx->saved_data["ids"] = ids.tensor;
+    ctx->saved_data["grad"] = grad.tensor;
+    return kernels::embedding(ids.tensor, table);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     kernels::embedding_backward(dy[0].contiguous(), ctx->saved_data["ids"].toTensor(), ctx->saved_data["grad"].toTensor());
@@ -37,14 +42,14 @@ struct EmbedFunction : Function<EmbedFunction> {
 };
 
 struct LinearFunction : Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& grad,
-                            const at::Tensor& bias_grad, ComputeType type) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& bias, const Untracked& grad,
+                            const Untracked& bias_grad, ComputeType type) {
     const at::Tensor xr = round_to(x.contiguous(), type), wr = round_to(weight, type);
     ctx->save_for_backward({xr, wr});
-    ctx->saved_data["grad"] = grad;
+    ctx->saved_data["grad"] = grad.tensor;
     ctx->saved_data["type"] = static_cast<int64_t>(type);
-    if (bias.defined()) ctx->saved_data["bias_grad"] = bias_grad;
-    return round_to(kernels::linear(xr, wr, bias), type);
+    if (bias.tensor.defined()) ctx->saved_data["bias_grad"] = bias_grad.tensor;
+    return round_to(kernels::linear(xr, wr, bias.tensor), type);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const auto saved = ctx->get_saved_variables();
@@ -64,11 +69,11 @@ at::Tensor head_slice(const at::Tensor& weight, int64_t heads, int64_t first, in
 }
 
 struct LinearPerHeadFunction : Function<LinearPerHeadFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& grad, int64_t heads,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& grad, int64_t heads,
                             int64_t first, int64_t count, bool transposed, ComputeType type) {
     const at::Tensor xr = round_to(x, type), wr = round_to(weight, type);
     ctx->save_for_backward({xr, wr});
-    ctx->saved_data["grad"] = head_slice(grad, heads, first, count, transposed);
+    ctx->saved_data["grad"] = head_slice(grad.tensor, heads, first, count, transposed);
     ctx->saved_data["slice"] = std::vector<int64_t>{heads, first, count, transposed ? 1 : 0};
     ctx->saved_data["type"] = static_cast<int64_t>(type);
     return round_to(kernels::linear_per_head(xr, head_slice(wr, heads, first, count, transposed)), type);
@@ -83,11 +88,11 @@ struct LinearPerHeadFunction : Function<LinearPerHeadFunction> {
 };
 
 struct RmsNormFunction : Function<RmsNormFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& grad, double eps) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& grad, double eps) {
     auto [y, inverse_rms] = kernels::rms_norm(x, weight, eps);
     ctx->save_for_backward({x, weight});
     ctx->saved_data["inverse_rms"] = inverse_rms;
-    ctx->saved_data["grad"] = grad;
+    ctx->saved_data["grad"] = grad.tensor;
     return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
@@ -141,8 +146,8 @@ struct SwigluFunction : Function<SwigluFunction> {
 };
 
 struct RouteFunction : Function<RouteFunction> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& bias, const kernels::RouteOptions& o) {
-    kernels::Route r = kernels::moe_route(logits, bias, o);
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& logits, const Untracked& bias, const kernels::RouteOptions& o) {
+    kernels::Route r = kernels::moe_route(logits, bias.tensor, o);
     ctx->saved_data["experts"] = r.experts_NK, ctx->saved_data["scores"] = r.scores_NE.clone();
     ctx->saved_data["numbers"] = std::vector<int64_t>{o.top_k, o.groups, o.topk_group, o.softmax ? 1 : 0, o.norm_topk_prob ? 1 : 0};
     ctx->saved_data["factor"] = o.scaling_factor;
@@ -231,23 +236,23 @@ bool recording() { return at::GradMode::is_enabled(); }
 }  // namespace
 
 at::Tensor embed(const at::Tensor& ids, const Parameter& table) {
-  return recording() ? EmbedFunction::apply(table.value, ids, table.grad) : kernels::embedding(ids, table.value);
+  return recording() ? EmbedFunction::apply(table.value, Untracked{ids}, Untracked{table.grad}) : kernels::embedding(ids, table.value);
 }
 
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias, ComputeType type) {
   const at::Tensor b = bias ? bias->value : at::Tensor();
-  if (recording()) return LinearFunction::apply(x, weight.value, b, weight.grad, bias ? bias->grad : at::Tensor(), type);
+  if (recording()) return LinearFunction::apply(x, weight.value, Untracked{b}, Untracked{weight.grad}, Untracked{bias ? bias->grad : at::Tensor()}, type);
   return round_to(kernels::linear(round_to(x.contiguous(), type), round_to(weight.value, type), b), type);
 }
 
 at::Tensor linear_per_head(const at::Tensor& x, const Parameter& weight, int64_t heads, int64_t first, int64_t count, bool transposed,
                            ComputeType type) {
-  if (recording()) return LinearPerHeadFunction::apply(x, weight.value, weight.grad, heads, first, count, transposed, type);
+  if (recording()) return LinearPerHeadFunction::apply(x, weight.value, Untracked{weight.grad}, heads, first, count, transposed, type);
   return round_to(kernels::linear_per_head(round_to(x, type), head_slice(round_to(weight.value, type), heads, first, count, transposed)), type);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps) {
-  return recording() ? RmsNormFunction::apply(x, weight.value, weight.grad, eps) : kernels::rms_norm(x, weight.value, eps).first;
+  return recording() ? RmsNormFunction::apply(x, weight.value, Untracked{weight.grad}, eps) : kernels::rms_norm(x, weight.value, eps).first;
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, kernels::RopeLayout layout) {
@@ -264,7 +269,7 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
 
 kernels::Route route(const at::Tensor& logits, const at::Tensor& bias, const kernels::RouteOptions& options) {
   if (!recording()) return kernels::moe_route(logits, bias, options);
-  variable_list out = RouteFunction::apply(logits, bias, options);
+  variable_list out = RouteFunction::apply(logits, Untracked{bias}, options);
   return {out[0], out[1], out[2]};
 }
 

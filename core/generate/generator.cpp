@@ -1,0 +1,164 @@
+#include "core/generate/generator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "kernels/sample_token/sample_token.h"
+
+namespace cohort::generate {
+namespace {
+
+/// A sequence that is being decoded.
+struct Running {
+  records::Group* group;
+  records::Sample* sample;
+  int64_t slot;
+  int64_t position;  ///< of the last token, which the next decode step reads
+  RandomStream stream;
+};
+
+/// One call of generate(): a pool of cache slots, groups waiting, sequences running.
+class Session {
+ public:
+  Session(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config, const SampleKey& key, uint64_t version,
+          const Generator::OnToken& on_token, std::vector<records::Group>& groups)
+      : model_(model), config_(config), key_(key), version_(version), on_token_(on_token), groups_(groups),
+        vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)), end_id_(tokenizer.end_id()),
+        sampling_{config.temperature, config.top_p, config.top_k},
+        cache_(model.architecture(), slots(), longest()) {
+    for (int64_t s = slots() - 1; s >= 0; --s) free_.push_back(s);
+  }
+
+  void run() {
+    while (next_ < groups_.size() || !running_.empty()) {
+      admit();
+      decode_step();
+    }
+  }
+
+ private:
+  /// Enough for at least one group, at most max_num_seqs and at most what is asked for.
+  int64_t slots() const {
+    const int64_t asked = static_cast<int64_t>(groups_.size()) * config_.n;
+    return std::max(config_.n, std::min(config_.max_num_seqs / config_.n * config_.n, asked));
+  }
+
+  int64_t longest() const {
+    int64_t prompt = 0;
+    for (const records::Group& g : groups_) prompt = std::max<int64_t>(prompt, g.prompt_ids_size());
+    const int64_t total = prompt + config_.max_response_length, limit = model_.architecture().max_position_embeddings;
+    if (total > limit)
+      throw InputError(fmt::format("rollout.max_response_length: expected prompt and answer within {} positions, found {} + {}", limit, prompt,
+                                   config_.max_response_length));
+    return total;
+  }
+
+  /// Starts as many waiting groups as there are free slots for: one prefill per prompt, shared by the group's samples.
+  void admit() {
+    std::vector<records::Group*> starting;
+    std::vector<std::vector<int32_t>> prompts;
+    std::vector<int64_t> first_slot;
+    while (next_ < groups_.size() && static_cast<int64_t>(free_.size()) >= config_.n) {
+      records::Group& g = groups_[next_++];
+      if (g.prompt_ids().empty()) throw Fault("generate: a group without a prompt");
+      g.clear_samples();
+      starting.push_back(&g);
+      prompts.emplace_back(g.prompt_ids().begin(), g.prompt_ids().end());
+      first_slot.push_back(free_[free_.size() - 1]);
+      for (int64_t i = 0; i < config_.n; ++i) start(g, i, prompts.back().size());
+    }
+    if (starting.empty()) return;
+    const model::TokenBatch batch = model::pack(prompts);
+    std::vector<int64_t> last_rows;
+    for (size_t b = 0; b < prompts.size(); ++b) last_rows.push_back(batch.offsets[b + 1] - 1);
+    const at::Tensor hidden = model_.prefill(batch, first_slot, cache_).index_select(0, at::tensor(last_rows));
+    const at::Tensor logits = model_.logits(hidden);
+    const size_t begin = running_.size() - prompts.size() * static_cast<size_t>(config_.n);
+    for (size_t i = begin; i < running_.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i - begin) / config_.n;
+      if (running_[i].slot != first_slot[static_cast<size_t>(row)])
+        cache_.copy(first_slot[static_cast<size_t>(row)], running_[i].slot, static_cast<int64_t>(prompts[static_cast<size_t>(row)].size()));
+      sample(running_[i], logits, row);
+    }
+    retire();
+  }
+
+  void start(records::Group& g, int64_t index, size_t prompt_length) {
+    records::Sample* s = g.add_samples();
+    s->set_index(static_cast<uint32_t>(index));
+    s->set_policy_version(version_);
+    running_.push_back({&g, s, free_.back(), static_cast<int64_t>(prompt_length) - 1,
+                        RandomStream(key_.seed, "sample/" + key_.stage, {key_.step, g.id(), static_cast<uint64_t>(index)})});
+    free_.pop_back();
+  }
+
+  void decode_step() {
+    if (running_.empty()) return;
+    const at::NoGradGuard no_grad;
+    std::vector<int32_t> ids;
+    std::vector<int64_t> slots, positions;
+    for (const Running& r : running_) {
+      ids.push_back(r.sample->response_ids(r.sample->response_ids_size() - 1));
+      slots.push_back(r.slot);
+      positions.push_back(r.position);
+    }
+    const at::Tensor logits = model_.logits(model_.decode(ids, slots, positions, cache_));
+    for (size_t i = 0; i < running_.size(); ++i) sample(running_[i], logits, static_cast<int64_t>(i));
+    retire();
+  }
+
+  /// Draws the next token of a sequence from a row of logits.
+  void sample(Running& r, const at::Tensor& logits, int64_t row) {
+    const auto token = kernels::sample_token(logits.data_ptr<float>() + row * logits.size(1), vocab_limit_, sampling_,
+                                             r.stream.uniform_at(static_cast<uint64_t>(r.sample->response_ids_size())));
+    r.sample->add_response_ids(static_cast<int32_t>(token.id));
+    r.sample->add_logprobs(token.logprob);
+    ++r.position;
+    if (token.id == end_id_)
+      r.sample->set_finish_reason(records::STOP);
+    else if (r.sample->response_ids_size() >= config_.max_response_length)
+      r.sample->set_finish_reason(records::LENGTH);
+    if (on_token_) on_token_(*r.group, *r.sample, static_cast<int32_t>(token.id));
+  }
+
+  /// Frees the slots of finished sequences; the others keep their order.
+  void retire() {
+    std::erase_if(running_, [&](const Running& r) {
+      const bool done = r.sample->finish_reason() != records::FINISH_REASON_UNSPECIFIED;
+      if (done) free_.push_back(r.slot);
+      return done;
+    });
+  }
+
+  model::CausalLM& model_;
+  const RolloutConfig& config_;
+  const SampleKey& key_;
+  uint64_t version_;
+  const Generator::OnToken& on_token_;
+  std::vector<records::Group>& groups_;
+  int64_t vocab_limit_;
+  int32_t end_id_;
+  kernels::SampleOptions sampling_;
+  model::KvCache cache_;
+  std::vector<int64_t> free_;
+  std::vector<Running> running_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+Generator::Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config)
+    : model_(model), tokenizer_(tokenizer), config_(config) {}
+
+void Generator::generate(std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version, const OnToken& on_token) {
+  if (groups.empty()) return;
+  const at::NoGradGuard no_grad;
+  Session(model_, tokenizer_, config_, key, policy_version, on_token, groups).run();
+}
+
+}  // namespace cohort::generate

@@ -1,0 +1,42 @@
+#pragma once
+/// Samples answers: prefill of each prompt once per group, then batched decoding with a key/value cache.
+///
+/// Every random number is keyed by (seed, stage, step, group, sample, position), and a row's logits do not depend on the rows beside it, so
+/// what is sampled does not depend on the order of the groups, on how many run together, or on which rank runs them.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/generate/rollout_config.h"
+#include "core/model/causal_lm.h"
+#include "core/records/records.pb.h"
+#include "core/text/tokenizer.h"
+
+namespace cohort::generate {
+
+/// What the random numbers of a call are keyed by, beside group, sample and position.
+struct SampleKey {
+  uint64_t seed = 0;
+  std::string stage;
+  uint64_t step = 0;
+};
+
+class Generator {
+ public:
+  using OnToken = std::function<void(const records::Group&, const records::Sample&, int32_t id)>;
+
+  /// The model and the tokenizer must outlive it. Tokens that the tokenizer does not have are never sampled.
+  Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config);
+
+  /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each
+  /// token as it comes. InputError when a prompt and the longest answer exceed the model's positions.
+  void generate(std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version, const OnToken& on_token = {});
+
+ private:
+  model::CausalLM& model_;
+  const text::Tokenizer& tokenizer_;
+  RolloutConfig config_;
+};
+
+}  // namespace cohort::generate

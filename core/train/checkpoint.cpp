@@ -1,0 +1,98 @@
+#include "core/train/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/model/safetensors.h"
+
+namespace cohort::train {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kData = "state.safetensors";
+constexpr const char* kManifest = "manifest.json";
+constexpr uint64_t kMaxManifestBytes = 1 << 20;
+
+/// step_N folders, newest first. What else lies there (step_N.tmp of a killed save) is not a checkpoint.
+std::vector<std::pair<int64_t, fs::path>> steps_in(const fs::path& folder) {
+  std::vector<std::pair<int64_t, fs::path>> steps;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename();
+    int64_t step = 0;
+    const auto [end, bad] = std::from_chars(name.data() + std::min<size_t>(5, name.size()), name.data() + name.size(), step);
+    if (name.starts_with("step_") && bad == std::errc() && end == name.data() + name.size() && entry.is_directory()) steps.emplace_back(step, entry.path());
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
+}
+
+/// Reads and verifies one step; throws InputError with what is wrong.
+Checkpoint read_step(const fs::path& folder) {
+  Checkpoint c;
+  const std::string manifest_path = folder / kManifest;
+  if (!google::protobuf::util::JsonStringToMessage(read_file(manifest_path, kMaxManifestBytes), &c.manifest).ok())
+    throw InputError(manifest_path + ": expected a checkpoint manifest, found something else");
+  if (c.manifest.files_size() != 1 || c.manifest.files(0).name() != kData) throw InputError(manifest_path + ": files: expected one entry, " + std::string(kData));
+  const std::string data_path = folder / kData;
+  const records::FileEntry& entry = c.manifest.files(0);
+  const std::string bytes = read_file(data_path, entry.bytes());
+  if (bytes.size() != entry.bytes()) throw InputError(fmt::format("{}: expected {} bytes, found {}", data_path, entry.bytes(), bytes.size()));
+  if (const std::string hash = xxh3_128_hex(bytes); hash != entry.xxh3())
+    throw InputError(fmt::format("{}: expected hash {}, found {}", data_path, entry.xxh3(), hash));
+  c.tensors = model::read_safetensors(data_path);
+  return c;
+}
+
+void remove_old(const fs::path& folder, int64_t keep_last) {
+  const auto steps = steps_in(folder);
+  for (size_t i = static_cast<size_t>(std::max<int64_t>(2, keep_last)); i < steps.size(); ++i) fs::remove_all(steps[i].second);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last) {
+  make_directories(folder);
+  const std::string name = fmt::format("step_{}", c.manifest.step());
+  const fs::path final_path = fs::path(folder) / name, temporary = fs::path(folder) / (name + ".tmp");
+  fs::remove_all(temporary);
+  make_directories(temporary);
+  const std::vector<std::pair<std::string, at::Tensor>> tensors(c.tensors.begin(), c.tensors.end());
+  const auto written = model::write_safetensors(temporary / kData, tensors);
+  c.manifest.set_format(1);
+  c.manifest.clear_files();
+  auto* file = c.manifest.add_files();
+  file->set_name(kData), file->set_bytes(written.bytes), file->set_xxh3(written.hash);
+  std::string json;
+  if (!google::protobuf::util::MessageToJsonString(c.manifest, &json).ok()) throw Fault("checkpoint manifest cannot be written as JSON");
+  write_file_atomic(temporary / kManifest, json + "\n");
+  fsync_directory(temporary);
+  fs::remove_all(final_path);  // of an attempt at the same step that did not verify
+  rename_durable(temporary, final_path);
+  write_file_atomic(fs::path(folder) / "LATEST", name + "\n");
+  remove_old(folder, keep_last);
+}
+
+std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash) {
+  for (const auto& [step, path] : steps_in(folder)) {
+    try {
+      Checkpoint c = read_step(path);
+      if (c.manifest.stage() == stage && c.manifest.config_hash() == config_hash && c.manifest.step() == static_cast<uint64_t>(step)) return c;
+      log_warn("{}: skipped, it belongs to another configuration of the stage", path.string());
+    } catch (const InputError& error) {
+      log_warn("{}: skipped, {}", path.string(), error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace cohort::train
