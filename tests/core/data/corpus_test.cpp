@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/config/yaml_reader.h"
 #include "core/reward/verifier.h"
 #include "core/text/language.h"
 
@@ -172,4 +173,13 @@ TEST_CASE("a corpus needs generated tasks and known templates", "[data][corpus]"
   mixture.templates = {"none"};
   CHECK_THROWS_AS(PretrainCorpus(reasoning_data(), mixture, kBytes, 1), InputError);
   CHECK_THROWS_AS(PretrainCorpus(DataConfig{}, {}, kBytes, 1), InputError);
+}
+
+TEST_CASE("a mixture is read strictly", "[data][corpus]") {
+  CHECK(config::read_config_text<PretrainMixture>("careful: 0.5\ntemplates: chat\n", "x.yaml").careful == 0.5);
+  for (const char* bad : {"careful: -1\n", "general: 1.5\n", "templates: [none]\n", "templates: []\n", "general_tasks: [add:7]\n",
+                          "careful: 0\nsloppy: 0\ndirect: 0\nno_format: 0\n"}) {
+    INFO(bad);
+    CHECK_THROWS_AS(config::read_config_text<PretrainMixture>(bad, "x.yaml"), InputError);
+  }
 }

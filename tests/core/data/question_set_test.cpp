@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/config/yaml_reader.h"
 #include "tests/support/golden.h"
 
 using namespace cohort;
@@ -198,4 +199,25 @@ TEST_CASE("COHORT_DATA in a path is replaced", "[data][question_set]") {
   CHECK_THROWS_WITH(resolve_data_path("$COHORT_DATA/x"), Catch::Contains("COHORT_DATA"));
   CHECK(resolve_data_path("x/y") == "x/y");
   if (!before.empty()) setenv("COHORT_DATA", before.c_str(), 1);
+}
+
+TEST_CASE("a config names every task that does not exist", "[data][question_set]") {
+  const DataConfig good = config::read_config_text<DataConfig>("tasks: [add:2, sort:1]\nweights: [1, 2]\nlanguages: zh\n", "x.yaml");
+  CHECK(good.tasks == std::vector<std::string>{"add:2", "sort:1"});
+  CHECK(good.languages == std::vector<std::string>{"zh"});
+  CHECK(config::read_config_text<DataConfig>("path: x.jsonl\n", "x.yaml").path == "x.jsonl");
+  const auto problems = [](const std::string& yaml) {
+    try {
+      config::read_config_text<DataConfig>(yaml, "x.yaml");
+    } catch (const InputError& error) {
+      return error.problems().size();
+    }
+    return size_t{0};
+  };
+  CHECK(problems("tasks: [add:9, ad:1]\n") == 2);
+  CHECK(problems("tasks: add:1\npath: x\n") == 1);
+  CHECK(problems("tasks: add:1\nweights: [1, 2]\n") == 1);
+  CHECK(problems("tasks: add:1\nweights: [0]\n") >= 1);
+  CHECK(problems("tasks: add:1\nlanguages: [fr]\n") == 1);
+  CHECK(problems("tasks: add:1\nsplit: both\nsize: -1\n") == 2);
 }

@@ -1,5 +1,6 @@
 #include "core/data/tasks.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
@@ -134,6 +135,12 @@ TEST_CASE("a sum belongs to one split in either order", "[data][tasks]") {
   std::set<std::string> keys;
   for (uint64_t i = 0; i < 3000; ++i) keys.insert(item("add:1", "en", i).key);
   CHECK(keys.size() == 55);  // unordered pairs of digits
+  for (uint64_t i = 0; i < 100; ++i) {
+    const TaskItem two_digits = item("add:2", "en", i);
+    const std::string first = two_digits.question.text().substr(4, 2);
+    const std::string second = two_digits.question.text().substr(11, 2);
+    CHECK(two_digits.key == std::min(first, second) + "+" + std::max(first, second));
+  }
 }
 
 TEST_CASE("task names are read strictly", "[data][tasks]") {

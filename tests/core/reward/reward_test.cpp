@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "core/base/error.h"
+#include "core/config/yaml_reader.h"
 
 using namespace cohort;
 using namespace cohort::reward;
@@ -211,5 +212,18 @@ TEST_CASE("scoring any bytes is safe and repeatable", "[reward]") {
     scorer({}).score(group, first);
     scorer({}).score(group, second);
     CHECK(first.SerializeAsString() == second.SerializeAsString());
+  }
+}
+
+TEST_CASE("a reward config is read strictly", "[reward]") {
+  const RewardConfig config =
+      config::read_config_text<RewardConfig>("language: 0.5\nreward_style: signed\noverlong: {enable: true, len: 8}\n", "x.yaml");
+  CHECK(config.language == 0.5);
+  CHECK(config.reward_style == "signed");
+  CHECK(config.overlong.len == 8);
+  for (const char* bad :
+       {"format: -1\n", "accuracy: .nan\n", "undecided: keep\n", "overlong: {len: 0}\n", "preference_from_step: -1\n", "speed: 1\n"}) {
+    INFO(bad);
+    CHECK_THROWS_AS(config::read_config_text<RewardConfig>(bad, "x.yaml"), InputError);
   }
 }

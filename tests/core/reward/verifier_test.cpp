@@ -98,6 +98,7 @@ TEST_CASE("countdown: wrong", "[reward][verifier]") {
     CHECK(verify("countdown", "5;3,8", wrong) == WRONG);
   }
   CHECK(verify("countdown", "5;0,5", "5/0") == WRONG);
+  CHECK(verify("countdown", "0;0,0,5", "5/0*0") == WRONG);
 }
 
 TEST_CASE("countdown: too much to decide", "[reward][verifier]") {

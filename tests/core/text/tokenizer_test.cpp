@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/config/yaml_reader.h"
 #include "core/text/utf8.h"
 
 using namespace cohort;
@@ -134,5 +135,13 @@ TEST_CASE("streamed pieces add up to decode, whatever the ids", "[text][tokenize
     for (const int32_t id : ids) text += decoder.push(id);
     text += decoder.finish();
     CHECK(text == tokenizer.decode(ids));
+  }
+}
+
+TEST_CASE("a tokenizer config is read strictly", "[text][tokenizer]") {
+  CHECK(config::read_config_text<TokenizerConfig>("type: chars\nalphabet: ab\n", "x.yaml").alphabet == "ab");
+  for (const char* bad : {"type: words\n", "type: chars\nalphabet: aa\n", "type: chars\nalphabet: ''\n"}) {
+    INFO(bad);
+    CHECK_THROWS_AS(config::read_config_text<TokenizerConfig>(bad, "x.yaml"), InputError);
   }
 }
