@@ -12,6 +12,7 @@
 #include "core/data/corpus.h"
 #include "core/data/question_set.h"
 #include "core/generate/rollout_config.h"
+#include "core/model/architecture.h"
 #include "core/reward/reward.h"
 #include "core/rl/algorithm_config.h"
 #include "core/text/template.h"
@@ -86,12 +87,18 @@ struct TrainerSection {
 };
 
 struct EvalSection {
-  data::DataConfig data = {.split = "test"};
-  data::DataConfig general = {.split = "test"};
+  data::DataConfig data = held_out();
+  data::DataConfig general = held_out();
   int64_t questions = 128;
   int64_t general_questions = 48;
   generate::RolloutConfig rollout = {.n = 1, .temperature = 0.6, .top_p = 0.95};
   int64_t test_freq = 0;
+
+  static data::DataConfig held_out() {
+    data::DataConfig data;
+    data.split = "test";
+    return data;
+  }
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -316,12 +323,23 @@ struct Recipe {
 /// Names of the stages a stage depends on, in order of appearance.
 std::vector<std::string> stage_inputs(const StageConfig& stage);
 
+/// The stage of this name; null where there is none.
+const StageConfig* find_stage(const Recipe& recipe, const std::string& name);
+
+/// Shape of the model that a stage trains or samples: its own `model`; without one, the model of the stage it starts from (`from`,
+/// `policy`); without that, model.path or model.preset. The vocabulary is the tokenizer's where a preset has none of its own.
+/// InputError for an unknown preset or an unreadable config.json. The stage's inputs must come before it (check_recipe).
+model::Architecture stage_architecture(const Recipe& recipe, const StageConfig& stage);
+
 /// Problems that relate stages to each other or to the machine: names used twice, missing, later or of the wrong type, cycles, no stage at all,
-/// templates that the tokenizer cannot write, files that are missing, ranks that do not divide trainer.reduction_slots. Lines come from
-/// `places`. Empty: fine. `ranks` 0: not known.
+/// models that do not fit, templates and questions that the tokenizer cannot write, files that are missing or hold bad rows, lengths beyond
+/// the model's positions, ranks that do not divide trainer.reduction_slots. Lines come from `places`; bad rows are named by their own file
+/// and line. Empty: fine. `ranks` 0: not known. Reads every data file once. Does not communicate.
 std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places& places, int ranks);
 
-/// Content hash of every stage: its config, the sections that change its result, the recipe version, and the hashes of its inputs.
+/// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads, the
+/// recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
+/// max_num_seqs, run.output, save_freq, keep_last, …) is left out. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 
 }  // namespace cohort::pipeline

@@ -1,0 +1,412 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/base/text_util.h"
+#include "core/config/yaml_reader.h"
+#include "core/config/yaml_writer.h"
+#include "core/model/weights_io.h"
+#include "core/pipeline/recipe.h"
+#include "core/pipeline/stage_graph.h"
+
+namespace cohort::pipeline {
+namespace {
+
+constexpr uint64_t kProbes = 64;  // generated questions that are looked at; of files, all are
+
+std::string in_quotes(const std::string& text) { return "\"" + printable(text) + "\""; }
+
+/// Questions that a stage uses, and what it does with them.
+struct QuestionUse {
+  std::string key;  // of the section, e.g. "stages.zero.data"
+  data::DataConfig data;
+  std::string template_name;
+  std::string rollout_key = "";  // where the answers' length is set; "" when nothing is sampled
+  const generate::RolloutConfig* rollout = nullptr;
+  bool learns_answers = false;  // the questions' own answers must be written too
+  bool general = false;         // only instructions and safety will do
+};
+
+class RecipeCheck {
+ public:
+  RecipeCheck(const Recipe& recipe, const config::Places& places, int ranks) : recipe_(recipe), places_(places), ranks_(ranks) {}
+
+  std::vector<std::string> run();
+
+ private:
+  void problem(const std::string& key, const std::string& expected, const std::string& found);
+  void take_over(const InputError& error);
+  std::string path_of(size_t stage) const;
+
+  void check_run();
+  void check_ranks();
+  void check_start();
+  void check_names();
+  void check_references(size_t stage);
+  void check_reference(size_t stage, const StageReference& reference);
+  bool depends_on(const StageConfig& stage, const std::string& name, size_t depth) const;
+  void check_model(size_t stage);
+
+  void check_stage(size_t stage, const PretrainStage& body);
+  void check_stage(size_t stage, const SftStage& body);
+  void check_stage(size_t stage, const RlStage& body);
+  void check_stage(size_t stage, const RejectionSamplingStage& body);
+  void check_stage(size_t stage, const RewardModelStage& body);
+  bool check_template(const std::string& key, const std::string& name);
+  void check_eval(const std::string& template_name, const data::DataConfig& own, size_t stage);
+  void check_use(const QuestionUse& use, size_t stage);
+  void check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t stage);
+  void check_length(const std::string& key, int64_t prompt, int64_t answer, size_t stage);
+  const data::QuestionSet* questions_of(const std::string& key, const data::DataConfig& data);
+  std::unique_ptr<data::QuestionSet> load_questions(const std::string& key, const data::DataConfig& data);
+
+  const Recipe& recipe_;
+  const config::Places& places_;
+  int ranks_;
+  std::vector<std::string> problems_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::vector<int64_t> positions_;  // of each stage's model; 0 when not known
+  std::map<std::string, std::unique_ptr<data::QuestionSet>> question_sets_;
+};
+
+/// Several stages may run into the same fault of a section that they share.
+void RecipeCheck::problem(const std::string& key, const std::string& expected, const std::string& found) {
+  const std::string line = places_.problem(key, expected, found);
+  if (std::find(problems_.begin(), problems_.end(), line) == problems_.end()) problems_.push_back(line);
+}
+
+void RecipeCheck::take_over(const InputError& error) {
+  for (const std::string& line : error.problems())
+    if (std::find(problems_.begin(), problems_.end(), line) == problems_.end()) problems_.push_back(line);
+}
+
+/// As the reader calls it.
+std::string RecipeCheck::path_of(size_t stage) const {
+  const std::string& name = recipe_.stages[stage].name;
+  return "stages." + (name.empty() || name.size() > 64 ? std::to_string(stage) : printable(name));
+}
+
+std::vector<std::string> RecipeCheck::run() {
+  tokenizer_ = text::make_tokenizer(recipe_.tokenizer);
+  positions_.resize(recipe_.stages.size());
+  check_run();
+  check_ranks();
+  check_start();
+  check_names();
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+    const size_t before = problems_.size();
+    check_references(i);
+    if (problems_.size() == before) check_model(i);
+    std::visit([&](const auto& body) { check_stage(i, body); }, recipe_.stages[i].body);
+  }
+  return std::move(problems_);
+}
+
+// ---- The run and its machine -------------------------------------------------------------------------------------------------------
+
+void RecipeCheck::check_run() {
+  const std::string& output = recipe_.run.output;
+  std::error_code ignored;
+  if (output.empty()) problem("run.output", "a folder", "nothing");
+  if (std::filesystem::exists(output, ignored) && !std::filesystem::is_directory(output, ignored))
+    problem("run.output", "a folder", "the file " + in_quotes(output));
+}
+
+void RecipeCheck::check_ranks() {
+  const int64_t slots = recipe_.trainer.reduction_slots;
+  if (ranks_ > 0 && slots % ranks_ != 0)
+    problem("trainer.reduction_slots", fmt::format("a multiple of the {} ranks (dp {} x ep {})", ranks_, ranks_, 1), std::to_string(slots));
+}
+
+/// model.path, when it is set.
+void RecipeCheck::check_start() {
+  const std::string& folder = recipe_.model.path;
+  if (folder.empty()) return;
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored))
+    return problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + ", which is none");
+  if (!std::filesystem::is_regular_file(folder + "/model.safetensors", ignored))
+    problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + " without model.safetensors");
+  try {
+    const int64_t vocabulary = model::load_architecture(folder).vocab_size;
+    if (vocabulary < tokenizer_->vocabulary_size())
+      problem("model.path", fmt::format("a model for the tokenizer's {} tokens", tokenizer_->vocabulary_size()),
+              std::to_string(vocabulary));
+    if (!std::filesystem::exists(folder + "/" + text::kTokenizerFile, ignored)) return;
+    const nlohmann::json trained_with = text::load_tokenizer(folder)->to_json();
+    if (trained_with != tokenizer_->to_json())
+      problem("tokenizer", "the tokenizer that the model of model.path was trained with, " + trained_with.dump(),
+              tokenizer_->to_json().dump());
+  } catch (const InputError& error) {
+    take_over(error);
+  }
+}
+
+// ---- The graph ---------------------------------------------------------------------------------------------------------------------
+
+void RecipeCheck::check_names() {
+  if (recipe_.stages.empty()) problem("stages", "at least one stage", "none");
+  for (size_t i = 0; i < recipe_.stages.size(); ++i) {
+    const StageConfig& stage = recipe_.stages[i];
+    if (find_stage(recipe_, stage.name) != &stage) problem(path_of(i) + ".name", "each name once", in_quotes(stage.name) + " again");
+  }
+}
+
+void RecipeCheck::check_references(size_t stage) {
+  for (const StageReference& reference : stage_references(recipe_.stages[stage])) check_reference(stage, reference);
+}
+
+const char* maker_of(Takes takes) {
+  switch (takes) {
+    case Takes::kModel:
+      return "a stage before this one that makes a model (pretrain, sft, rl)";
+    case Takes::kTraces:
+      return "a stage before this one that makes traces (rejection_sampling)";
+    default:
+      return "a stage before this one that makes a reward model (reward_model)";
+  }
+}
+
+bool makes(const StageConfig& stage, Takes what) {
+  const bool traces = std::holds_alternative<RejectionSamplingStage>(stage.body);
+  const bool scores = std::holds_alternative<RewardModelStage>(stage.body);
+  return what == Takes::kTraces ? traces : what == Takes::kScores ? scores : !traces && !scores;
+}
+
+void RecipeCheck::check_reference(size_t stage, const StageReference& reference) {
+  const StageConfig& self = recipe_.stages[stage];
+  const StageConfig* target = find_stage(recipe_, reference.stage);
+  std::string expected = maker_of(reference.takes);
+  std::string found = in_quotes(reference.stage);
+  if (target == nullptr) {
+    std::vector<std::string> names;
+    for (const StageConfig& other : recipe_.stages)
+      if (&other != &self) names.push_back(other.name);
+    const std::string near = nearest_name(reference.stage, names);
+    found += near.empty() ? ", which is no stage" : ", which is no stage; did you mean '" + near + "'?";
+  } else if (target == &self) {
+    found += ", the stage itself: a cycle";
+  } else if (target > &self) {
+    found += depends_on(*target, self.name, 0) ? ", which itself depends on this stage: a cycle" : ", which comes later";
+  } else if (!makes(*target, reference.takes)) {
+    found += fmt::format(" of type {}", target->type());
+  } else {
+    return;
+  }
+  problem(path_of(stage) + "." + reference.key, expected, found);
+}
+
+bool RecipeCheck::depends_on(const StageConfig& stage, const std::string& name, size_t depth) const {
+  if (depth > recipe_.stages.size()) return false;  // a cycle elsewhere, reported where it is
+  const std::vector<std::string> inputs = stage_inputs(stage);
+  return std::any_of(inputs.begin(), inputs.end(), [&](const std::string& input) {
+    const StageConfig* next = find_stage(recipe_, input);
+    return input == name || (next != nullptr && depends_on(*next, name, depth + 1));
+  });
+}
+
+/// The stage's references are good.
+void RecipeCheck::check_model(size_t i) {
+  const StageConfig& stage = recipe_.stages[i];
+  const std::string preset = own_model(stage);
+  const std::vector<std::string>& presets = model::architecture_preset_names();
+  if (!preset.empty() && std::find(presets.begin(), presets.end(), preset) == presets.end()) {
+    const std::string near = nearest_name(preset, presets);
+    return problem(path_of(i) + ".model", "one of " + join(presets) + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
+                   in_quotes(preset));
+  }
+  try {
+    const model::Architecture own = stage_architecture(recipe_, stage);
+    positions_[i] = own.max_position_embeddings;
+    const StageConfig* start = find_stage(recipe_, starting_stage(stage));
+    if (start == nullptr) return;
+    const model::Architecture given = stage_architecture(recipe_, *start);
+    if (model::architecture_to_json(own) != model::architecture_to_json(given))
+      problem(path_of(i) + ".model", fmt::format("nothing, or the shape of stage {} that it starts from", in_quotes(start->name)),
+              in_quotes(preset));
+  } catch (const InputError&) {
+    // model.path cannot be read: check_start() has said so. A preset is known, and a broken stage before this one was reported there.
+  }
+}
+
+// ---- What each type needs ----------------------------------------------------------------------------------------------------------
+
+void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
+  const std::string path = path_of(i);
+  bool writable = check_template(path + ".eval_template", body.eval_template);
+  for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", name) && writable;
+  if (!body.data.path.empty()) return problem(path + ".data.path", "generated tasks for pretraining", in_quotes(body.data.path));
+  if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
+  if (questions_of(path + ".data", body.data) == nullptr || body.mixture.general_tasks.empty() || !writable) return;
+  try {
+    const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
+    for (uint64_t at = 0; at < kProbes; ++at) {
+      const records::Demonstration document = corpus.at(at);
+      check_length(path + ".data", document.prompt_ids_size(), document.completion_ids_size(), i);
+    }
+  } catch (const InputError& error) {
+    problem(path + ".mixture", "documents that the tokenizer can write", error.problems().front());
+  }
+  check_eval(body.eval_template, body.data, i);
+}
+
+void RecipeCheck::check_stage(size_t i, const SftStage& body) {
+  const std::string path = path_of(i);
+  if (positions_[i] > 0 && body.max_length > positions_[i])
+    problem(path + ".max_length", fmt::format("at most the model's {} positions", positions_[i]), std::to_string(body.max_length));
+  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (body.data.demonstrations_size > 0)
+    check_use({.key = path + ".data.demonstrations",
+               .data = body.data.demonstrations,
+               .template_name = body.prompt_template,
+               .learns_answers = true},
+              i);
+  check_eval(body.prompt_template, body.data.demonstrations, i);
+}
+
+void RecipeCheck::check_stage(size_t i, const RlStage& body) {
+  const std::string path = path_of(i);
+  const reward::RewardConfig& rewards = body.rewards;
+  if (rewards.overlong.enable && rewards.overlong.len > body.rollout.max_response_length)
+    problem(path + ".rewards.overlong.len", fmt::format("at most rollout.max_response_length = {}", body.rollout.max_response_length),
+            std::to_string(rewards.overlong.len));
+  if (rewards.preference > 0.0 && rewards.preference_from_step >= body.steps)
+    problem(path + ".rewards.preference_from_step", fmt::format("below the stage's {} steps", body.steps),
+            std::to_string(rewards.preference_from_step));
+  if (!check_template(path + ".template", body.prompt_template)) return;
+  check_use({.key = path + ".data",
+             .data = body.data,
+             .template_name = body.prompt_template,
+             .rollout_key = path + ".rollout",
+             .rollout = &body.rollout},
+            i);
+  check_eval(body.prompt_template, body.data, i);
+}
+
+void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
+  const std::string path = path_of(i);
+  if (!check_template(path + ".template", body.prompt_template)) return;
+  check_use({.key = path + ".data",
+             .data = body.data,
+             .template_name = body.prompt_template,
+             .rollout_key = path + ".rollout",
+             .rollout = &body.rollout},
+            i);
+}
+
+void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
+  const std::string path = path_of(i);
+  if (!check_template(path + ".template", body.prompt_template)) return;
+  check_use({.key = path + ".data",
+             .data = body.data,
+             .template_name = body.prompt_template,
+             .rollout_key = path + ".rollout",
+             .rollout = &body.rollout,
+             .general = true},
+            i);
+}
+
+/// False, with a problem, when the tokenizer has not the tokens that the template is made of.
+bool RecipeCheck::check_template(const std::string& key, const std::string& name) {
+  if (!text::is_template(name)) return false;  // a rule of the section has said so
+  try {
+    text::find_template(name).render("", *tokenizer_);
+    return true;
+  } catch (const InputError& error) {
+    problem(key, "a template that the tokenizer can write", name + " (" + error.problems().front() + ")");
+    return false;
+  }
+}
+
+// ---- Questions ---------------------------------------------------------------------------------------------------------------------
+
+/// Held-out questions under the template of a stage. Without any of their own they are like the stage's (none: nothing to check).
+void RecipeCheck::check_eval(const std::string& template_name, const data::DataConfig& own, size_t i) {
+  const EvalSection& eval = recipe_.eval;
+  const auto given = [](const data::DataConfig& data) { return !data.tasks.empty() || !data.path.empty(); };
+  QuestionUse use = {
+      .key = "eval.data", .data = eval.data, .template_name = template_name, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
+  if (!given(eval.data)) use.data = own;
+  if (given(use.data)) check_use(use, i);
+  use.key = "eval.general";
+  use.data = eval.general;
+  use.general = true;
+  if (given(use.data)) check_use(use, i);
+}
+
+void RecipeCheck::check_use(const QuestionUse& use, size_t i) {
+  const data::QuestionSet* questions = questions_of(use.key, use.data);
+  if (questions != nullptr) check_questions(use, *questions, i);
+}
+
+void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t i) {
+  const text::PromptTemplate& prompt_template = text::find_template(use.template_name);
+  const uint64_t count = use.data.path.empty() ? kProbes : questions.size();
+  const std::string source_key = use.key + (use.data.path.empty() ? ".tasks" : ".path");
+  int64_t longest = 0;
+  for (uint64_t at = 0; at < count; ++at) {
+    const records::Question question = questions.at(at);
+    if (use.general && question.category() == records::REASONING)
+      return problem(source_key, "general questions (tasks instruction, safety)",
+                     use.data.path.empty() ? question.source() : "reasoning questions");
+    try {
+      longest = std::max(longest, static_cast<int64_t>(prompt_template.render(question.text(), *tokenizer_).size()));
+      if (use.learns_answers) data::demonstrate(question, prompt_template, *tokenizer_);
+    } catch (const InputError& error) {
+      return problem(source_key, "questions that the tokenizer can write", error.problems().front());
+    }
+  }
+  if (use.rollout != nullptr) check_length(use.rollout_key + ".max_response_length", longest, use.rollout->max_response_length, i);
+}
+
+void RecipeCheck::check_length(const std::string& key, int64_t prompt, int64_t answer, size_t i) {
+  if (positions_[i] == 0 || prompt + answer <= positions_[i]) return;
+  problem(key, fmt::format("prompt and answer within the model's {} positions", positions_[i]),
+          fmt::format("{} + {} tokens", prompt, answer));
+}
+
+/// Null, with a problem, when they cannot be had.
+const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data) {
+  const std::string text = config::write_config(data);
+  const auto found = question_sets_.find(text);
+  if (found != question_sets_.end()) return found->second.get();
+  return question_sets_.emplace(text, load_questions(key, data)).first->second.get();
+}
+
+std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string& key, const data::DataConfig& data) {
+  if (data.tasks.empty() && data.path.empty()) {
+    problem(key, "tasks or a path", "neither");
+    return nullptr;
+  }
+  std::string file;
+  try {
+    file = data::resolve_data_path(data.path);
+  } catch (const InputError&) {
+    problem(key + ".path", "the environment variable COHORT_DATA to name a folder", "it unset");
+    return nullptr;
+  }
+  std::error_code ignored;
+  if (!file.empty() && !std::filesystem::is_regular_file(file, ignored)) {
+    problem(key + ".path", "an existing file", in_quotes(file));
+    return nullptr;
+  }
+  try {
+    return std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed));
+  } catch (const InputError& error) {
+    take_over(error);
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places& places, int ranks) {
+  return RecipeCheck(recipe, places, ranks).run();
+}
+
+}  // namespace cohort::pipeline
