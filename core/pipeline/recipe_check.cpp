@@ -92,15 +92,18 @@ std::string RecipeCheck::path_of(size_t stage) const {
 }
 
 std::vector<std::string> RecipeCheck::run() {
-  tokenizer_ = text::make_tokenizer(recipe_.tokenizer);
+  const text::TokenizerConfig& tokenizer = recipe_.tokenizer;
+  // With a bad alphabet, of which the section's rule has spoken, nothing can be said about texts.
+  if (tokenizer.type != "chars" || text::TokenizerConfig::valid_alphabet(tokenizer.alphabet)) tokenizer_ = text::make_tokenizer(tokenizer);
   positions_.resize(recipe_.stages.size());
   check_run();
   check_ranks();
-  check_start();
+  if (tokenizer_ != nullptr) check_start();
   check_names();
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     const size_t before = problems_.size();
     check_references(i);
+    if (tokenizer_ == nullptr) continue;
     if (problems_.size() == before) check_model(i);
     std::visit([&](const auto& body) { check_stage(i, body); }, recipe_.stages[i].body);
   }
@@ -242,7 +245,8 @@ void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", name) && writable;
   if (!body.data.path.empty()) return problem(path + ".data.path", "generated tasks for pretraining", in_quotes(body.data.path));
   if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
-  if (questions_of(path + ".data", body.data) == nullptr || body.mixture.general_tasks.empty() || !writable) return;
+  const bool general = !body.mixture.general_tasks.empty() && data::find_task_problems(body.mixture.general_tasks).empty();
+  if (questions_of(path + ".data", body.data) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
   try {
     const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
     for (uint64_t at = 0; at < kProbes; ++at) {
@@ -370,6 +374,12 @@ void RecipeCheck::check_length(const std::string& key, int64_t prompt, int64_t a
           fmt::format("{} + {} tokens", prompt, answer));
 }
 
+bool broken(const data::DataConfig& data) {
+  const bool both = !data.tasks.empty() && !data.path.empty();
+  const bool weights = !data.weights.empty() && data.weights.size() != data.tasks.size();
+  return both || weights || !data::DataConfig::valid_languages(data.languages) || !data::find_task_problems(data.tasks).empty();
+}
+
 /// Null, with a problem, when they cannot be had.
 const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data) {
   const std::string text = config::write_config(data);
@@ -383,6 +393,7 @@ std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string
     problem(key, "tasks or a path", "neither");
     return nullptr;
   }
+  if (broken(data)) return nullptr;  // the section's rules have said so
   std::string file;
   try {
     file = data::resolve_data_path(data.path);

@@ -1,0 +1,66 @@
+#include "core/eval/evaluation.h"
+
+#include <functional>
+#include <map>
+#include <string>
+
+namespace cohort::eval {
+
+std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begin, int64_t end, uint64_t first_id, const text::PromptTemplate& prompt_template,
+                                const text::Tokenizer& tokenizer) {
+  std::vector<records::Group> groups;
+  for (int64_t i = begin; i < end; ++i) {
+    records::Group g;
+    g.set_id(first_id + static_cast<uint64_t>(i));
+    *g.mutable_question() = questions.at(static_cast<uint64_t>(i));
+    for (int32_t id : prompt_template.render(g.question().text(), tokenizer)) g.add_prompt_ids(id);
+    groups.push_back(std::move(g));
+  }
+  return groups;
+}
+
+void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer, const generate::RolloutConfig& rollout,
+            const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version) {
+  generate::Generator(model, tokenizer, rollout).generate(groups, key, policy_version);
+  for (records::Group& g : groups) {
+    scorer.score(g);
+    for (records::Sample& s : *g.mutable_samples()) s.set_response_length(static_cast<uint32_t>(s.response_ids_size()));
+  }
+}
+
+records::Group summary_of(const records::Group& group) {
+  records::Group summary = group;
+  summary.clear_prompt_ids();
+  for (records::Sample& s : *summary.mutable_samples()) s.clear_response_ids(), s.clear_logprobs();
+  return summary;
+}
+
+records::EvalResult summarise(const std::vector<records::Group>& groups) {
+  struct Mean {
+    double sum = 0.0;
+    uint64_t count = 0;
+  };
+  std::map<std::string, Mean> means;
+  records::EvalResult result;
+  result.set_questions(groups.size());
+  for (const records::Group& g : groups)
+    for (const records::Sample& s : g.samples()) {
+      for (const records::RewardComponent& c : s.rewards()) means[c.name()].sum += c.value(), ++means[c.name()].count;
+      means["length"].sum += s.response_length(), ++means["length"].count;
+      result.set_samples(result.samples() + 1);
+      if (s.outcome() == records::UNDECIDED) result.set_undecided(result.undecided() + 1);
+    }
+  const auto put = [&](const char* name, const std::function<void(double)>& set) {
+    if (const auto m = means.find(name); m != means.end()) set(m->second.sum / static_cast<double>(m->second.count));
+  };
+  put("accuracy", [&](double x) { result.set_accuracy(x); });
+  put("format", [&](double x) { result.set_format(x); });
+  put("language", [&](double x) { result.set_language(x); });
+  put("preference", [&](double x) { result.set_preference(x); });
+  put("helpfulness", [&](double x) { result.set_helpfulness(x); });
+  put("safety", [&](double x) { result.set_safety(x); });
+  put("length", [&](double x) { result.set_response_length(x); });
+  return result;
+}
+
+}  // namespace cohort::eval

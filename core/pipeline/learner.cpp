@@ -1,0 +1,85 @@
+#include "core/pipeline/learner.h"
+
+#include <ATen/ATen.h>
+
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/train/gradient_tree.h"
+
+namespace cohort::pipeline {
+namespace {
+
+std::string to_bytes(const std::vector<std::vector<double>>& rows) {
+  std::string bytes;
+  for (const auto& row : rows) bytes.append(reinterpret_cast<const char*>(row.data()), row.size() * sizeof(double));
+  return bytes;
+}
+
+/// Loads of the mixture layers of several forward passes, added.
+void add_loads(std::vector<at::Tensor>& total, const std::vector<at::Tensor>& load, size_t layers) {
+  for (size_t i = 0; i < load.size(); ++i) {
+    if (total.size() < layers) total.push_back(at::zeros_like(load[i]));
+    total[i % layers].add_(load[i]);
+  }
+}
+
+}  // namespace
+
+std::vector<double> sum_by_slot(Team& team, const std::vector<std::vector<double>>& mine) {
+  const size_t width = mine.front().size();
+  std::vector<double> total(width, 0.0);
+  for (const std::string& bytes : team.gather(to_bytes(mine))) {
+    if (bytes.size() % (width * sizeof(double)) != 0) throw Fault("sum_by_slot: members report different sums");
+    std::vector<double> rows(bytes.size() / sizeof(double));
+    std::memcpy(rows.data(), bytes.data(), bytes.size());
+    for (size_t i = 0; i < rows.size(); ++i) total[i % width] += rows[i];
+  }
+  return total;
+}
+
+Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate, double aux_loss_coeff)
+    : model_(model), optimizer_(optimizer), team_(team), slots_(slots), bias_rate_(router_bias_update_rate), aux_coeff_(aux_loss_coeff) {
+  if (slots_ % team.size() != 0)
+    throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(team.size()) + " ranks, found " + std::to_string(slots_));
+}
+
+std::pair<int64_t, int64_t> Learner::my_slots() const {
+  const int64_t share = slots_ / team_.size();
+  return {team_.index() * share, (team_.index() + 1) * share};
+}
+
+int Learner::owner(int64_t i, int64_t count) const { return static_cast<int>(train::slot_of(i, count, slots_) / (slots_ / team_.size())); }
+
+Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work) {
+  const bool mixture = !model_.router_biases().empty();
+  train::GradientTree tree;
+  std::vector<std::vector<double>> sums;
+  std::vector<at::Tensor> loads;
+  const auto [first, last] = my_slots();
+  for (int64_t slot = first; slot < last; ++slot) {
+    model_.zero_gradients();
+    model::MoeTrace trace{aux_coeff_ / static_cast<double>(sequences), {}, {}};
+    const auto [begin, end] = train::slot_range(count, slots_, slot);
+    sums.push_back(work(begin, end, mixture ? &trace : nullptr));
+    if (mixture) add_loads(loads, trace.load, model_.router_biases().size());
+    model_.fold_gradients();
+    tree.add(model_.parameters().grads());
+  }
+  const at::Tensor total = tree.sum();
+  team_.sum(total);
+  model_.parameters().grads().copy_(total);
+  Result result{optimizer_.step(), sum_by_slot(team_, sums)};
+  if (mixture && bias_rate_ > 0.0) update_biases(loads);
+  return result;
+}
+
+void Learner::update_biases(const std::vector<at::Tensor>& loads) {
+  const auto biases = model_.router_biases();
+  at::Tensor all = at::zeros({static_cast<int64_t>(biases.size()), biases.front().numel()}, at::kFloat);
+  for (size_t i = 0; i < loads.size(); ++i) all[static_cast<int64_t>(i)].copy_(loads[i]);
+  team_.sum(all);  // counts: exact in any order
+  for (size_t i = 0; i < biases.size(); ++i) model::update_router_bias(biases[i], all[static_cast<int64_t>(i)], bias_rate_);
+}
+
+}  // namespace cohort::pipeline

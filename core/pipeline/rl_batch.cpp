@@ -1,0 +1,96 @@
+#include "core/pipeline/rl_batch.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace cohort::pipeline {
+
+TrainGroup to_train_group(const records::Group& group) {
+  TrainGroup out;
+  for (const records::Sample& s : group.samples()) {
+    TrainSample t;
+    t.tokens.prompt = {group.prompt_ids().begin(), group.prompt_ids().end()};
+    t.tokens.completion = {s.response_ids().begin(), s.response_ids().end()};
+    t.rollout_logprob = {s.logprobs().begin(), s.logprobs().end()};
+    t.truncated = s.finish_reason() == records::LENGTH;
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+namespace {
+
+template <class T>
+at::Tensor joined(const std::vector<const TrainSample*>& samples, std::vector<T> TrainSample::*member, at::ScalarType type) {
+  std::vector<T> all;
+  for (const auto* s : samples) all.insert(all.end(), (s->*member).begin(), (s->*member).end());
+  return all.empty() ? at::Tensor() : at::tensor(all, at::TensorOptions().dtype(type));
+}
+
+}  // namespace
+
+PackedSamples pack_samples(const std::vector<const TrainSample*>& samples) {
+  PackedSamples p;
+  std::vector<int64_t> lengths;
+  std::vector<uint8_t> truncated;
+  for (const auto* s : samples) {
+    p.tokens.push_back(s->tokens);
+    lengths.push_back(static_cast<int64_t>(s->tokens.completion.size()));
+    truncated.push_back(s->truncated ? 1 : 0);
+  }
+  p.packing = rl::Packing::from_lengths(lengths);
+  p.rollout_logprob_N = joined(samples, &TrainSample::rollout_logprob, at::kFloat);
+  p.old_logprob_N = joined(samples, &TrainSample::old_logprob, at::kFloat);
+  p.ref_logprob_N = joined(samples, &TrainSample::ref_logprob, at::kFloat);
+  p.advantage_N = joined(samples, &TrainSample::advantage, at::kFloat);
+  p.truncated_B = at::tensor(truncated, at::kByte).to(at::kBool);
+  return p;
+}
+
+namespace {
+
+struct Spread {
+  double sum = 0.0, squares = 0.0, low = 0.0, high = 0.0;
+  int64_t count = 0;
+  void add(double x) {
+    low = count == 0 ? x : std::min(low, x), high = count == 0 ? x : std::max(high, x);
+    sum += x, squares += x * x, ++count;
+  }
+  double mean() const { return count == 0 ? 0.0 : sum / static_cast<double>(count); }
+  double std() const {
+    if (count < 2) return 0.0;
+    const double n = static_cast<double>(count);
+    return std::sqrt(std::max(0.0, (squares - sum * sum / n) / (n - 1.0)));
+  }
+};
+
+}  // namespace
+
+void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& m) {
+  Spread total, length;
+  std::map<std::string, Spread> components;
+  double truncated = 0.0, undecided = 0.0, verified = 0.0, flat = 0.0;
+  for (const records::Group& g : summaries) {
+    Spread group;
+    for (const records::Sample& s : g.samples()) {
+      total.add(s.total_reward()), group.add(s.total_reward()), length.add(s.response_length());
+      for (const auto& c : s.rewards()) components[c.name()].add(c.value());
+      truncated += s.finish_reason() == records::LENGTH ? 1.0 : 0.0;
+      undecided += s.outcome() == records::UNDECIDED ? 1.0 : 0.0;
+      verified += s.outcome() == records::OUTCOME_UNSPECIFIED ? 0.0 : 1.0;
+    }
+    flat += group.high - group.low <= 1e-8 ? 1.0 : 0.0;
+  }
+  const double samples = static_cast<double>(std::max<int64_t>(1, total.count));
+  m["reward/mean"] = total.mean(), m["reward/std"] = total.std();
+  for (const auto& [name, spread] : components) m["reward/" + name + "/mean"] = spread.mean();
+  m["reward/frac_zero_std"] = flat / static_cast<double>(std::max<size_t>(1, summaries.size()));
+  m["critic/score/mean"] = total.mean(), m["critic/score/max"] = total.high, m["critic/score/min"] = total.low;
+  m["response_length/mean"] = length.mean(), m["response_length/max"] = length.high, m["response_length/min"] = length.low;
+  m["response_length/clip_ratio"] = truncated / samples;
+  m["verifier/undecided_frac"] = verified > 0.0 ? undecided / verified : 0.0;
+}
+
+}  // namespace cohort::pipeline

@@ -1,0 +1,43 @@
+#pragma once
+/// The samples of one rollout, from groups to what the loss needs.
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <vector>
+
+#include "core/base/metrics.h"
+#include "core/model/logprobs.h"
+#include "core/pipeline/recipe.h"
+#include "core/records/records.pb.h"
+#include "core/rl/packed.h"
+
+namespace cohort::pipeline {
+
+/// A sample this member trains, with what belongs to each of its tokens.
+struct TrainSample {
+  model::Completion tokens;
+  std::vector<float> rollout_logprob, old_logprob, ref_logprob;  ///< old and ref may be empty: not needed
+  std::vector<double> advantage;
+  bool truncated = false;
+};
+
+/// The samples of one group, in sample order.
+using TrainGroup = std::vector<TrainSample>;
+
+TrainGroup to_train_group(const records::Group& group);
+
+/// Samples laid end to end.
+struct PackedSamples {
+  std::vector<model::Completion> tokens;
+  rl::Packing packing;
+  at::Tensor rollout_logprob_N, old_logprob_N, ref_logprob_N;  ///< old and ref undefined where the samples have none
+  at::Tensor advantage_N;
+  at::Tensor truncated_B;
+};
+PackedSamples pack_samples(const std::vector<const TrainSample*>& samples);
+
+/// reward/*, critic/*, response_length/*, verifier/* over a rollout's summaries.
+void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& metrics);
+
+}  // namespace cohort::pipeline

@@ -1,0 +1,29 @@
+#pragma once
+/// One round of questions answered by the team.
+
+#include <vector>
+
+#include "core/pipeline/stage_context.h"
+
+namespace cohort::pipeline {
+
+/// How a stage samples and scores.
+struct RolloutSettings {
+  const data::QuestionSet* questions;
+  const text::PromptTemplate* prompt_template;
+  const generate::RolloutConfig* rollout;
+  const reward::Scorer* scorer;
+};
+
+/// My groups of `ids` (positions of the question set), as the coordinator deals them: rendered, sampled, scored. Collective.
+std::vector<records::Group> roll_out(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings, uint64_t step,
+                                     const std::vector<uint64_t>& ids, uint64_t policy_version);
+
+/// Summaries (eval::summary_of) of everybody's groups, ordered by id. Collective.
+std::vector<records::Group> gather_summaries(Team& team, const std::vector<records::Group>& mine);
+
+/// The lines of samples/STAGE.jsonl for these groups, everybody's, ordered by (question, sample), at most `limit`. Collective; only the leader's
+/// result is not empty.
+std::vector<std::string> gather_sample_lines(const StageContext& context, const std::vector<records::Group>& mine, int64_t limit);
+
+}  // namespace cohort::pipeline

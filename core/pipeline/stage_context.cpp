@@ -1,0 +1,70 @@
+#include "core/pipeline/stage_context.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/eval/evaluation.h"
+#include "core/model/weights_io.h"
+
+namespace cohort::pipeline {
+
+std::unique_ptr<model::CausalLM> StageContext::model_of(const std::string& stage_name, model::Head head) const {
+  return model::load_model(stage_folder(stage_name) + "/model", compute_type(), head);
+}
+
+std::unique_ptr<model::CausalLM> StageContext::start_model(const std::string& from, const std::string& preset) const {
+  if (!from.empty()) return model_of(from);
+  if (preset.empty() && !recipe.model.path.empty()) return model::load_model(recipe.model.path, compute_type());
+  model::Architecture a = model::architecture_preset(preset.empty() ? recipe.model.preset : preset);
+  if (a.vocab_size == 0) a.vocab_size = tokenizer.vocabulary_size();
+  return std::make_unique<model::CausalLM>(a, seed(), compute_type());
+}
+
+int64_t StageContext::vocab_limit(const model::CausalLM& model) const {
+  return std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size);
+}
+
+namespace {
+
+/// My share of one held-out set, answered and scored; then everybody's, without token ids.
+std::vector<records::Group> answered_by_team(const StageContext& c, model::CausalLM& model, const text::PromptTemplate& prompt_template,
+                                             const data::DataConfig& data, int64_t count, const char* purpose, const reward::Scorer& scorer) {
+  const data::QuestionSet questions(data, c.seed());
+  const int64_t begin = count * c.team.index() / c.team.size(), end = count * (c.team.index() + 1) / c.team.size();
+  auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
+  eval::answer(mine, model, c.tokenizer, c.recipe.eval.rollout, scorer, {c.seed(), purpose, 0}, 0);
+  std::string bytes;
+  {
+    records::GroupList list;
+    for (const records::Group& g : mine) *list.add_groups() = eval::summary_of(g);
+    bytes = list.SerializeAsString();
+  }
+  std::vector<records::Group> all;
+  for (const std::string& part : c.team.gather(bytes)) {
+    records::GroupList list;
+    if (!list.ParseFromString(part)) throw Fault("evaluation: a member sent something that is not a list of groups");
+    all.insert(all.end(), list.groups().begin(), list.groups().end());
+  }
+  return all;
+}
+
+}  // namespace
+
+records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, const std::string& template_name, const data::DataConfig& fallback,
+                             const reward::Preference& preference) {
+  const EvalSection& e = c.recipe.eval;
+  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  reward::RewardConfig weights;
+  weights.preference = preference ? 1.0 : 0.0;
+  const reward::Scorer scorer(weights, prompt_template, c.tokenizer, e.rollout.max_response_length, preference);
+  data::DataConfig reasoning = e.data.tasks.empty() && e.data.path.empty() ? fallback : e.data;
+  if (reasoning.path.empty()) reasoning.split = "test";
+  auto groups = answered_by_team(c, model, prompt_template, reasoning, e.questions, "eval", scorer);
+  if (!e.general.tasks.empty() && e.general_questions > 0) {
+    auto general = answered_by_team(c, model, prompt_template, e.general, e.general_questions, "eval/general", scorer);
+    groups.insert(groups.end(), general.begin(), general.end());
+  }
+  return eval::summarise(groups);
+}
+
+}  // namespace cohort::pipeline

@@ -1,0 +1,52 @@
+#pragma once
+/// What a stage is given: the recipe, its own section, the team, the tokenizer, and where things lie in the run folder.
+///
+///   OUTPUT/metrics.jsonl, samples/STAGE.jsonl, checkpoints/STAGE/step_N/, stages/STAGE/{result.json, model/, traces.jsonl}, summary.json
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/model/causal_lm.h"
+#include "core/pipeline/recipe.h"
+#include "core/pipeline/team.h"
+#include "core/records/records.pb.h"
+#include "core/reward/reward.h"
+#include "core/text/tokenizer.h"
+
+namespace cohort::pipeline {
+
+struct StageContext {
+  const Recipe& recipe;
+  const StageConfig& stage;
+  const std::string hash;
+  Team& team;
+  const text::Tokenizer& tokenizer;
+
+  uint64_t seed() const { return static_cast<uint64_t>(recipe.run.seed); }
+  std::string output(const std::string& relative) const { return recipe.run.output + "/" + relative; }
+  std::string stage_folder(const std::string& name) const { return output("stages/" + name); }
+  std::string checkpoint_folder() const { return output("checkpoints/" + stage.name); }
+
+  /// The model a stage starts from: that of stage `from`, or model.path, or random weights of `preset` (empty: model.preset).
+  std::unique_ptr<model::CausalLM> start_model(const std::string& from, const std::string& preset) const;
+  /// The finished model of another stage.
+  std::unique_ptr<model::CausalLM> model_of(const std::string& stage_name, model::Head head = model::Head::kLanguageModel) const;
+  model::ComputeType compute_type() const { return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32; }
+  /// Tokens that exist: the sampler and the log-probabilities never see more.
+  int64_t vocab_limit(const model::CausalLM& model) const;
+};
+
+/// What a stage leaves behind. The pipeline commits it.
+struct StageOutput {
+  std::unique_ptr<model::CausalLM> model;  ///< null: the stage makes traces
+  std::string prompt_template;             ///< of the model
+  std::vector<records::Trace> traces;
+  records::StageResult result;             ///< steps, tokens, seconds, eval, eval_start
+};
+
+/// Evaluates on the recipe's held-out sets; collective. `fallback` are the reasoning questions where eval.data names none.
+records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template, const data::DataConfig& fallback,
+                             const reward::Preference& preference = {});
+
+}  // namespace cohort::pipeline

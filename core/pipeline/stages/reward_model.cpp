@@ -1,0 +1,139 @@
+// A reward model from the policy's own answers to general questions: the rule-based checks of core/reward stand where R1 asks DeepSeek-V3 to judge.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/random.h"
+#include "core/eval/evaluation.h"
+#include "core/model/logprobs.h"
+#include "core/model/weights_io.h"
+#include "core/pipeline/learner.h"
+#include "core/pipeline/preference.h"
+#include "core/pipeline/stages/stages.h"
+#include "core/pipeline/training_session.h"
+
+namespace cohort::pipeline {
+namespace {
+
+/// A pair (rejected not empty): -log σ(r_chosen - r_rejected). A label: -log σ(±r).
+struct Comparison {
+  std::vector<int32_t> chosen, rejected;
+  bool good = true;
+};
+
+double judge(const records::Sample& s) { return s.outcome() == records::CORRECT ? 1.0 : 0.0; }
+
+/// HELPFUL: each wrong answer against a right one of the group, in turn. SAFETY: each answer with its label.
+void compare(const records::Group& g, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer, std::vector<Comparison>& out) {
+  const auto input = [&](const records::Sample& s) { return preference_input(g, s, prompt_template, tokenizer); };
+  if (g.question().category() == records::SAFETY) {
+    for (const auto& s : g.samples()) out.push_back({input(s), {}, judge(s) > 0.5});
+    return;
+  }
+  std::vector<const records::Sample*> good, bad;
+  for (const auto& s : g.samples()) (judge(s) > 0.5 ? good : bad).push_back(&s);
+  for (size_t i = 0; i < bad.size() && !good.empty(); ++i) out.push_back({input(*good[i % good.size()]), input(*bad[i]), true});
+}
+
+/// Every member samples its share; all learn all comparisons.
+std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& stage, model::CausalLM& policy, uint64_t& tokens) {
+  const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
+  const data::QuestionSet questions(stage.data, c.seed() + 2);
+  const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
+  const int64_t begin = stage.questions * c.team.index() / c.team.size(), end = stage.questions * (c.team.index() + 1) / c.team.size();
+  auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
+  eval::answer(mine, policy, c.tokenizer, stage.rollout, scorer, {c.seed(), c.stage.name, 0}, 0);
+  records::GroupList list;
+  for (const auto& g : mine) *list.add_groups() = g;
+  std::vector<Comparison> all;
+  for (const std::string& bytes : c.team.gather(list.SerializeAsString())) {
+    records::GroupList part;
+    if (!part.ParseFromString(bytes)) throw Fault("reward model: a member sent something that is not a list of groups");
+    for (const auto& g : part.groups()) {
+      for (const auto& s : g.samples()) tokens += s.response_length();
+      compare(g, prompt_template, c.tokenizer, all);
+    }
+  }
+  if (all.empty()) throw InputError("stage " + c.stage.name + ": expected answers of different quality, found none: ask more questions or sample more answers");
+  if (c.team.leads()) log_info("{}: {} comparisons from {} questions", c.stage.name, all.size(), stage.questions);
+  return all;
+}
+
+/// The margin in favour of what the comparison says, as a column with gradient.
+at::Tensor margins(model::CausalLM& model, const std::vector<const Comparison*>& batch) {
+  std::vector<std::vector<int32_t>> sequences;
+  for (const auto* x : batch) {
+    sequences.push_back(x->chosen);
+    if (!x->rejected.empty()) sequences.push_back(x->rejected);
+  }
+  const at::Tensor scores = model::sequence_scores(model, sequences);
+  std::vector<at::Tensor> out;
+  int64_t next = 0;
+  for (const auto* x : batch) {
+    const at::Tensor first = scores[next++];
+    out.push_back(x->rejected.empty() ? (x->good ? first : -first) : first - scores[next++]);
+  }
+  return at::stack(out);
+}
+
+std::unique_ptr<model::CausalLM> scalar_model(const model::CausalLM& backbone, const StageContext& c) {
+  auto model = std::make_unique<model::CausalLM>(backbone.architecture(), c.seed(), c.compute_type(), model::Head::kScalar);
+  for (const model::Parameter& p : backbone.parameters().all())
+    if (const model::Parameter* mine = model->parameters().find(p.name)) mine->value.detach().copy_(p.value.detach());
+  const auto from = backbone.router_biases(), to = model->router_biases();
+  for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+  return model;
+}
+
+}  // namespace
+
+StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stage) {
+  StageOutput out;
+  const auto policy = c.model_of(stage.from);
+  out.model = scalar_model(*policy, c);
+  out.prompt_template = stage.prompt_template;
+  uint64_t sampled = 0;
+  const auto all = collect(c, stage, *policy, sampled);
+  const int64_t n = static_cast<int64_t>(all.size());
+  const int64_t steps = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(stage.epochs * static_cast<double>(n) / static_cast<double>(stage.batch_size))));
+  TrainingSession session(c, *out.model, nullptr, stage.optim, steps, steps);
+  Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, 0.0, 0.0);
+  session.begin();
+  if (session.tokens == 0) session.tokens = sampled;
+  const int64_t micro = c.recipe.trainer.micro_batch_size;
+  for (int64_t step = session.first_step(); step < steps; ++step) {
+    Stopwatch clock;
+    uint64_t trained = 0;
+    std::vector<const Comparison*> batch;
+    for (int64_t i = step * stage.batch_size; i < (step + 1) * stage.batch_size; ++i) {
+      const auto order = shuffled(n, RandomStream(c.seed(), "rm/" + c.stage.name, {static_cast<uint64_t>(i / n)}));
+      batch.push_back(&all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
+      trained += batch.back()->chosen.size() + batch.back()->rejected.size();
+    }
+    const auto work = [&](int64_t begin, int64_t end, model::MoeTrace*) {
+      double loss_sum = 0.0, right = 0.0;
+      for (int64_t from = begin; from < end; from += micro) {
+        const at::Tensor margin = margins(*out.model, {batch.begin() + from, batch.begin() + std::min(end, from + micro)});
+        const at::Tensor loss = -at::log_sigmoid(margin.to(at::kDouble)).sum() / static_cast<double>(stage.batch_size);
+        loss_sum += loss.item<double>(), right += (margin > 0).sum().item<double>();
+        loss.backward();
+      }
+      return std::vector<double>{loss_sum, right};
+    };
+    const auto r = learner.step(stage.batch_size, stage.batch_size, work);
+    session.tokens += trained;
+    Metrics m;
+    m["training/global_step"] = static_cast<double>(step + 1);
+    m["train/loss"] = r.sums[0], m["rm/accuracy"] = r.sums[1] / static_cast<double>(stage.batch_size);
+    m["actor/grad_norm"] = r.optimizer.grad_norm, m["actor/lr"] = r.optimizer.lr;
+    m["timing_s/step"] = clock.seconds();
+    session.finish_step(step, m, fmt::format("loss {:.3f} accuracy {:.2f}", r.sums[0], r.sums[1] / static_cast<double>(stage.batch_size)));
+  }
+  session.describe(out.result);
+  return out;
+}
+
+}  // namespace cohort::pipeline

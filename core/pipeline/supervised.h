@@ -1,0 +1,20 @@
+#pragma once
+/// Next-token training on demonstrations: what pretraining, SFT and distillation share.
+
+#include <functional>
+#include <vector>
+
+#include "core/pipeline/learner.h"
+#include "core/pipeline/training_session.h"
+#include "core/records/records.pb.h"
+
+namespace cohort::pipeline {
+
+/// The demonstrations [begin, end) of step `step`, a pure function: every member can ask for any of them.
+using DemonstrationBatch = std::function<std::vector<records::Demonstration>(int64_t step, int64_t begin, int64_t end)>;
+
+/// Loss: -Σ log p(completion token) / (completion tokens of the whole batch). Runs from session.first_step() to `steps`.
+void train_on_demonstrations(const StageContext& context, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps, int64_t batch_size,
+                             const DemonstrationBatch& batch);
+
+}  // namespace cohort::pipeline

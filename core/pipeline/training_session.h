@@ -1,0 +1,64 @@
+#pragma once
+/// The part of a training stage that is the same for all: restore from the newest checkpoint, count, log, save, stop when asked.
+///
+/// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with finish_step(). What
+/// the session saves is everything a resumed stage needs to go on with the same bits.
+
+#include <memory>
+#include <string>
+
+#include "core/base/metrics.h"
+#include "core/base/progress.h"
+#include "core/base/stopwatch.h"
+#include "core/pipeline/stage_context.h"
+#include "core/train/optimizer.h"
+
+namespace cohort::pipeline {
+
+class TrainingSession {
+ public:
+  /// `reference` may be null. Collective: every member reads the same checkpoint. `steps` are the stage's, `optimizer_steps` those of the learning
+  /// rate's schedule.
+  TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim, int64_t steps,
+                  int64_t optimizer_steps);
+
+  train::Optimizer& optimizer() { return optimizer_; }
+  int64_t first_step() const { return first_step_; }
+
+  uint64_t cursor = 0;  ///< the next question
+  uint64_t tokens = 0;  ///< sampled and trained on
+  records::EvalResult eval_start;
+  bool has_eval_start = false;
+
+  /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where this
+  /// stage's metrics begin.
+  void begin();
+
+  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws Stopped.
+  void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
+
+  /// The leader appends a line to samples/STAGE.jsonl.
+  void write_sample(const std::string& line);
+
+  /// Fills steps, tokens, seconds and eval_start.
+  void describe(records::StageResult& result) const;
+
+ private:
+  void restore();
+  void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
+  void save(int64_t steps_done);
+
+  const StageContext& context_;
+  model::CausalLM& model_;
+  model::CausalLM* reference_;
+  train::Optimizer optimizer_;
+  int64_t steps_;
+  int64_t first_step_ = 0;
+  bool restored_ = false;
+  double seconds_before_ = 0.0;
+  Stopwatch clock_;
+  Progress progress_;
+  std::unique_ptr<MetricsWriter> metrics_, samples_;
+};
+
+}  // namespace cohort::pipeline
