@@ -29,6 +29,7 @@ LAYERS = [
     ["core/config", "core/records"],
     ["core/base"],
     ["kernels/*"],  # one folder per operation
+    ["kernels/gemm", "kernels/swiglu", "kernels/token_logprob"],  # operations that others are made of
     ["kernels/common"],
 ]
 CODE_FOLDERS = ["launcher", "distributed", "core", "kernels"]
@@ -51,7 +52,7 @@ def height(folder):
     for index, line in enumerate(reversed(LAYERS)):
         if folder in line:
             return index
-    return 1 if folder.startswith("kernels/") else None
+    return len(LAYERS) - 1 - LAYERS.index(["kernels/*"]) if folder.startswith("kernels/") else None
 
 
 def problem(path, bracket, included):

@@ -329,14 +329,18 @@ bool RecipeCheck::check_template(const std::string& key, const std::string& name
 
 // ---- Questions ---------------------------------------------------------------------------------------------------------------------
 
-/// Held-out questions under the template of a stage. Without any of their own they are like the stage's (none: nothing to check).
+/// Held-out questions under the template of a stage. Where eval.data names none they are like the stage's own.
 void RecipeCheck::check_eval(const std::string& template_name, const data::DataConfig& own, size_t i) {
   const EvalSection& eval = recipe_.eval;
   const auto given = [](const data::DataConfig& data) { return !data.tasks.empty() || !data.path.empty(); };
   QuestionUse use = {
       .key = "eval.data", .data = eval.data, .template_name = template_name, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
   if (!given(eval.data)) use.data = own;
-  if (given(use.data)) check_use(use, i);
+  if (given(use.data)) {
+    check_use(use, i);
+  } else {
+    problem("eval.data", "tasks or a path, because stage " + in_quotes(recipe_.stages[i].name) + " has no questions of its own", "neither");
+  }
   use.key = "eval.general";
   use.data = eval.general;
   use.general = true;

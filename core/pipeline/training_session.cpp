@@ -39,7 +39,14 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
     : context_(context), model_(model), reference_(reference), optimizer_(model.parameters(), optim, optimizer_steps), steps_(steps),
       progress_(context.stage.name, steps, context.team.leads()) {
   if (context.recipe.trainer.resume_mode == "auto") restore();
+  agree();
   progress_.start_at(first_step_);
+}
+
+void TrainingSession::agree() {
+  const std::string mine = restored_ ? std::to_string(first_step_) : "none";
+  for (const std::string& other : context_.team.gather(mine))
+    if (other != mine) throw Fault(context_.checkpoint_folder() + ": ranks found different checkpoints: " + mine + " and " + other);
 }
 
 void TrainingSession::restore() {

@@ -45,6 +45,8 @@ class TrainingSession {
 
  private:
   void restore();
+  /// All members must go on from the same step; nobody saves before all have looked.
+  void agree();
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
   void save(int64_t steps_done);
 
