@@ -1,0 +1,27 @@
+#pragma once
+/// How the commands of the program are put together: each file of this folder adds one subcommand to the parser and, when it was chosen on
+/// the command line, leaves what is to be done in an Action.
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <functional>
+
+#include "distributed/comm/communicator.h"
+
+namespace cohort::launcher {
+
+/// Runs on every rank and returns the exit code; errors are thrown (core/base/error.h). Standard output is rank 0's alone.
+using Action = std::function<int(comm::Communicator& world)>;
+
+void add_train(CLI::App& program, Action& action);
+void add_check(CLI::App& program, Action& action);
+void add_plan(CLI::App& program, Action& action);
+void add_generate(CLI::App& program, Action& action);
+void add_eval(CLI::App& program, Action& action);
+void add_reference(CLI::App& program, Action& action);
+
+/// All of them, in the order in which --help lists them.
+void add_commands(CLI::App& program, Action& action);
+
+}  // namespace cohort::launcher

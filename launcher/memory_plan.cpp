@@ -1,0 +1,60 @@
+#include "launcher/memory_plan.h"
+
+#include <fmt/core.h>
+
+#include <array>
+
+namespace cohort::launcher {
+namespace {
+
+constexpr int64_t kFloat = 4;  // bytes
+
+int64_t kept_by_attention(const model::Architecture& a) {
+  const int64_t heads = a.num_attention_heads;
+  if (!a.uses_mla()) return (2 * heads + 2 * a.num_key_value_heads) * a.head_dim;
+  const int64_t latent = a.kv_lora_rank, rotary = a.qk_rope_head_dim;
+  return 2 * a.q_lora_rank + heads * (a.qk_nope_head_dim + rotary) + heads * (latent + rotary) + 3 * latent + rotary + heads * latent +
+         heads * a.v_head_dim;
+}
+
+int64_t kept_by_feed_forward(const model::Architecture& a, int64_t layer) {
+  if (!a.is_moe_layer(layer)) return 3 * a.intermediate_size;
+  return a.num_experts_per_tok * (2 * a.hidden_size + 3 * a.moe_intermediate_size) + 3 * a.moe_intermediate_size * a.n_shared_experts +
+         a.n_routed_experts;
+}
+
+}  // namespace
+
+int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t tokens) {
+  const int64_t second_latent = a.uses_mla() ? a.num_hidden_layers * a.kv_lora_rank : 0;
+  return sequences * tokens * (a.cache_floats_per_token() + second_latent) * kFloat;
+}
+
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+  int64_t per_token = a.hidden_size;  // under the final norm
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer)
+    per_token += 4 * a.hidden_size + kept_by_attention(a) + kept_by_feed_forward(a, layer);
+  return (tokens * per_token + trained * 2 * a.vocab_size) * kFloat;
+}
+
+int64_t gradient_bytes(int64_t parameters, int64_t slots) {
+  int64_t buffers = 2;  // the gradient and its copy in the tree
+  for (int64_t held = 1; held < slots; held *= 2) ++buffers;
+  return buffers * parameters * kFloat;
+}
+
+int64_t MemoryPlan::total() const {
+  int64_t sum = 0;
+  for (const auto& [name, bytes] : parts) sum += bytes;
+  return sum;
+}
+
+std::string readable_bytes(int64_t bytes) {
+  constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024.0 && unit + 1 < kUnits.size()) value /= 1024.0, ++unit;
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+}  // namespace cohort::launcher

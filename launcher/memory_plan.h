@@ -1,0 +1,42 @@
+#pragma once
+/// Bytes that one rank needs, from shapes alone. Weights, gradients, moments and the cache are exact up to small change; activations are an
+/// estimate of what a backward pass keeps, good to a few tens of per cent.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/model/architecture.h"
+
+namespace cohort::launcher {
+
+/// Keys and values of `sequences` sequences of up to `tokens` tokens. Grouped-query attention keeps keys and values; MLA its latent and the
+/// rotary key as keys, and the latent once more as values (core/model/kv_cache.h).
+int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t tokens);
+
+/// What is kept between forward and backward for `tokens` tokens, `trained` of which are predicted, in fp32. Per token and layer, with D
+/// hidden, H heads, K = num_experts_per_tok, I and F the intermediate sizes:
+///   both norms' inputs and outputs      4 D
+///   grouped-query attention             (H + 2 H_kv) d + H d
+///   MLA                                 2 R_q + H (n + r) + H (R + r) + 3 R + r + H R + H v       (absorbed form)
+///   dense feed-forward                  3 F
+///   experts                             K (2 D + 3 I) + 3 I · shared + E
+/// and per predicted token the probabilities and logits, 2 V.
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
+
+/// Gradients: the buffer that backward passes add to, and the partial sums of the tree over `slots` parts of the batch on one rank
+/// (core/train/gradient_tree.h).
+int64_t gradient_bytes(int64_t parameters, int64_t slots);
+
+/// Memory of one rank by what it is for, in a fixed order; entries that do not apply are absent.
+struct MemoryPlan {
+  std::vector<std::pair<std::string, int64_t>> parts;
+  void add(const std::string& name, int64_t bytes) { parts.emplace_back(name, bytes); }
+  int64_t total() const;
+};
+
+/// "3.2 MiB".
+std::string readable_bytes(int64_t bytes);
+
+}  // namespace cohort::launcher

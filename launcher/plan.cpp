@@ -1,0 +1,180 @@
+#include "launcher/plan.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/reward/reward.h"
+
+namespace cohort::launcher {
+namespace {
+
+using pipeline::Recipe;
+
+constexpr uint64_t kProbes = 64;  // questions looked at
+
+struct PromptLengths {
+  int64_t longest = 0;
+  int64_t mean = 0;
+};
+
+class Planner {
+ public:
+  Planner(const Recipe& recipe, const pipeline::StageConfig& stage, int ranks)
+      : recipe_(recipe),
+        stage_(stage),
+        ranks_(ranks),
+        shape_(pipeline::stage_architecture(recipe, stage)),
+        tokenizer_(text::make_tokenizer(recipe.tokenizer)) {}
+
+  StagePlan plan();
+
+ private:
+  void fill(const pipeline::PretrainStage& body);
+  void fill(const pipeline::SftStage& body);
+  void fill(const pipeline::RlStage& body);
+  void fill(const pipeline::RejectionSamplingStage& body);
+  void fill(const pipeline::RewardModelStage& body);
+
+  int64_t weights(const model::Architecture& shape) const { return 4 * shape.parameters(); }
+  int64_t micro_batch(int64_t sequences) const {
+    const int64_t per_slot = (sequences + recipe_.trainer.reduction_slots - 1) / recipe_.trainer.reduction_slots;
+    return std::min(recipe_.trainer.micro_batch_size, per_slot);
+  }
+  void add_training(int64_t sequences, int64_t prompt, int64_t completion);
+  void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt);
+  PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const;
+  StepPlan step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const;
+  std::optional<ExamplePlan> example_of(const pipeline::RlStage& body) const;
+
+  const Recipe& recipe_;
+  const pipeline::StageConfig& stage_;
+  int ranks_;
+  model::Architecture shape_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  StagePlan result_;
+};
+
+StagePlan Planner::plan() {
+  result_.name = stage_.name;
+  result_.type = stage_.type();
+  result_.family = shape_.model_type;
+  result_.parameters = shape_.parameters();
+  result_.activated_parameters = shape_.activated_parameters();
+  result_.memory.add("weights", weights(shape_));
+  std::visit([this](const auto& body) { fill(body); }, stage_.body);
+  return std::move(result_);
+}
+
+PromptLengths Planner::prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
+  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe_.run.seed));
+  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  PromptLengths lengths;
+  for (uint64_t i = 0; i < kProbes; ++i) {
+    const auto length = static_cast<int64_t>(prompt_template.render(questions.at(i).text(), *tokenizer_).size());
+    lengths.longest = std::max(lengths.longest, length);
+    lengths.mean += length;
+  }
+  lengths.mean /= static_cast<int64_t>(kProbes);
+  return lengths;
+}
+
+/// `sequences` of an optimizer step's batch, over all ranks.
+void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion) {
+  const int64_t micro = micro_batch(sequences);
+  result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / ranks_));
+  result_.memory.add("moments", 2 * weights(shape_));
+  if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
+  result_.memory.add("activations", activation_bytes(shape_, micro * (prompt + completion), micro * completion));
+}
+
+void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt) {
+  const int64_t mine = (questions + ranks_ - 1) / ranks_ * rollout.n;
+  const int64_t together = std::max(rollout.n, std::min(rollout.max_num_seqs / rollout.n * rollout.n, mine));
+  result_.memory.add("kv cache", kv_cache_bytes(shape_, together, prompt + rollout.max_response_length));
+}
+
+void Planner::fill(const pipeline::PretrainStage& body) {
+  const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
+  int64_t prompt = 0;
+  int64_t completion = 0;
+  for (uint64_t i = 0; i < kProbes; ++i) {
+    const records::Demonstration document = corpus.at(i);
+    prompt = std::max<int64_t>(prompt, document.prompt_ids_size());
+    completion = std::max<int64_t>(completion, document.completion_ids_size());
+  }
+  add_training(body.batch_size, prompt, completion);
+}
+
+void Planner::fill(const pipeline::SftStage& body) { add_training(body.batch_size, 0, body.max_length); }
+
+void Planner::fill(const pipeline::RlStage& body) {
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  add_training(body.ppo_mini_batch_size * body.rollout.n, prompts.longest, body.rollout.max_response_length);
+  if (body.algorithm.needs_reference()) result_.memory.add("reference", weights(shape_));
+  if (!body.preference_model.empty())
+    result_.memory.add("reward model",
+                       weights(pipeline::stage_architecture(recipe_, *pipeline::find_stage(recipe_, body.preference_model))));
+  add_sampling(body.rollout, body.train_batch_size, prompts.longest);
+  result_.step = step_of(body, prompts);
+  result_.example = example_of(body);
+}
+
+void Planner::fill(const pipeline::RejectionSamplingStage& body) {
+  add_sampling(body.rollout, body.questions, prompt_lengths(body.data, body.prompt_template).longest);
+}
+
+void Planner::fill(const pipeline::RewardModelStage& body) {
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  result_.memory.add("sampled policy", weights(shape_));
+  add_training(2 * body.batch_size, prompts.longest + body.rollout.max_response_length, 0);
+  add_sampling(body.rollout, body.questions, prompts.longest);
+}
+
+StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const {
+  StepPlan step;
+  step.prompt_tokens = body.train_batch_size * prompts.mean;
+  step.sampled_tokens = body.train_batch_size * body.rollout.n * body.rollout.max_response_length;
+  step.sampling_rounds = body.algorithm.filter_groups.enable ? body.algorithm.filter_groups.max_num_gen_batches : 1;
+  step.trained_tokens = step.sampled_tokens * body.algorithm.ppo_epochs;
+  step.optimizer_steps = body.train_batch_size / body.ppo_mini_batch_size * body.algorithm.ppo_epochs;
+  step.gradient_bytes_sent = 2 * (ranks_ - 1) * (weights(shape_) / ranks_);
+  return step;
+}
+
+/// The first question that has an answer of its own.
+std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) const {
+  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed));
+  const text::PromptTemplate& prompt_template = text::find_template(body.prompt_template);
+  reward::RewardConfig rewards = body.rewards;
+  rewards.preference = 0.0;  // no model here
+  const reward::Scorer scorer(rewards, prompt_template, *tokenizer_, body.rollout.max_response_length);
+  for (uint64_t i = 0; i < kProbes; ++i) {
+    records::Group group;
+    *group.mutable_question() = questions.at(i);
+    if (group.question().answer().empty()) continue;
+    const records::Demonstration demonstration = data::demonstrate(group.question(), prompt_template, *tokenizer_);
+    records::Sample& sample = *group.add_samples();
+    *sample.mutable_response_ids() = demonstration.completion_ids();
+    sample.set_finish_reason(records::STOP);
+    scorer.score(group);
+    const auto text_of = [&](const auto& ids) { return tokenizer_->decode({ids.data(), static_cast<size_t>(ids.size())}); };
+    return ExamplePlan{.source = group.question().source(),
+                       .prompt = text_of(demonstration.prompt_ids()),
+                       .completion = text_of(demonstration.completion_ids()),
+                       .prompt_tokens = demonstration.prompt_ids_size(),
+                       .completion_tokens = demonstration.completion_ids_size(),
+                       .rewards = {sample.rewards().begin(), sample.rewards().end()},
+                       .total_reward = sample.total_reward()};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<StagePlan> make_plan(const Recipe& recipe, int ranks) {
+  std::vector<StagePlan> plans;
+  for (const pipeline::StageConfig& stage : recipe.stages) plans.push_back(Planner(recipe, stage, ranks).plan());
+  return plans;
+}
+
+}  // namespace cohort::launcher

@@ -1,0 +1,49 @@
+#pragma once
+/// What a recipe would do, without doing it.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/pipeline/recipe.h"
+#include "launcher/memory_plan.h"
+
+namespace cohort::launcher {
+
+/// One rollout step of an RL stage, over all ranks. Upper bounds: answers may be shorter than max_response_length.
+struct StepPlan {
+  int64_t prompt_tokens = 0;    ///< read once per question; a mean over questions that were looked at
+  int64_t sampled_tokens = 0;   ///< in one round of sampling
+  int64_t sampling_rounds = 1;  ///< at most (dynamic sampling)
+  int64_t trained_tokens = 0;   ///< over all passes
+  int64_t optimizer_steps = 0;
+  int64_t gradient_bytes_sent = 0;  ///< per rank and optimizer step
+};
+
+/// A question as the model sees it, its own worked answer, and what that would earn.
+struct ExamplePlan {
+  std::string source;
+  std::string prompt;
+  std::string completion;
+  int64_t prompt_tokens = 0;      ///< loss mask 0
+  int64_t completion_tokens = 0;  ///< loss mask 1
+  std::vector<records::RewardComponent> rewards;
+  double total_reward = 0.0;
+};
+
+struct StagePlan {
+  std::string name;
+  std::string type;
+  std::string family;  ///< model_type of the architecture
+  int64_t parameters = 0;
+  int64_t activated_parameters = 0;
+  MemoryPlan memory;
+  std::optional<StepPlan> step;        ///< rl
+  std::optional<ExamplePlan> example;  ///< rl
+};
+
+/// One entry per stage. The recipe must have passed check_recipe with this number of ranks.
+std::vector<StagePlan> make_plan(const pipeline::Recipe& recipe, int ranks);
+
+}  // namespace cohort::launcher

@@ -1,0 +1,78 @@
+#include "launcher/program.h"
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "distributed/comm/mpi_session.h"
+#include "launcher/commands/command.h"
+#include "launcher/run_config.h"
+
+namespace cohort::launcher {
+namespace {
+
+void print_problems(const InputError& error, const std::string& prefix) {
+  for (const std::string& problem : error.problems()) std::fprintf(stderr, "%s%s\n", prefix.c_str(), problem.c_str());
+}
+
+/// --help, and what CLI11 did not like.
+int report(const CLI::App& program, const CLI::ParseError& error, bool speaks) {
+  const bool asked_for_help = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
+  if (asked_for_help) {
+    if (speaks) program.exit(error, std::cout, std::cerr);
+    return kExitDone;
+  }
+  if (speaks) std::fprintf(stderr, "command line: %s\nTry: cohort --help, or cohort COMMAND --help\n", error.what());
+  return kExitBadInput;
+}
+
+int parse_and_run(int argc, const char* const* argv, comm::Communicator& world) {
+  CLI::App program{"Trains reasoning models the way DeepSeek-R1 was trained, on one process or on many (mpirun -n N cohort …).", "cohort"};
+  Action action;
+  add_commands(program, action);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return report(program, error, world.rank() == 0);
+  }
+  return action(world);
+}
+
+int run_on(comm::Communicator& world, int argc, const char* const* argv) {
+  const int rank = world.rank();
+  const std::string who = world.size() > 1 ? "rank " + std::to_string(rank) + ": " : "";
+  try {
+    init_log("", rank, world.size());
+    return parse_and_run(argc, argv, world);
+  } catch (const SharedInputError& error) {
+    if (rank == 0) print_problems(error, "");
+    return kExitBadInput;
+  } catch (const InputError& error) {
+    print_problems(error, who);
+    return kExitBadInput;
+  } catch (const Stopped& stop) {
+    log_info("{}", stop.what());
+    return kExitStopped;
+  } catch (const std::exception& error) {
+    log_error("{}", error.what());
+    return kExitFault;
+  }
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv) noexcept {
+  try {
+    comm::Communicator world = comm::MpiSession::world();
+    return run_on(world, argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+  } catch (...) {
+    std::fputs("an unknown error\n", stderr);
+  }
+  return kExitFault;
+}
+
+}  // namespace cohort::launcher
