@@ -37,17 +37,19 @@ void scatter_rows(const at::Tensor& rows, const std::vector<int64_t>& pairs, con
 
 void scale_rows(const at::Tensor& rows, const std::vector<int64_t>& pairs, const at::Tensor& factor) {
   const int64_t d = rows.size(-1);
-  for (size_t i = 0; i < pairs.size(); ++i)
-    for (int64_t j = 0; j < d; ++j) rows.data_ptr<float>()[static_cast<int64_t>(i) * d + j] *= factor.data_ptr<float>()[pairs[i]];
+  float* row = rows.data_ptr<float>();
+  const float* scale = factor.data_ptr<float>();
+  for (size_t i = 0; i < pairs.size(); ++i, row += d)
+    for (int64_t j = 0; j < d; ++j) row[j] *= scale[pairs[i]];
 }
 
 /// out[n] = Σ_slot factor[n, slot] · y[n, slot], slots ascending; factor undefined means 1.
 at::Tensor combine(const at::Tensor& y_NKD, const at::Tensor& factor) {
   const int64_t n = y_NKD.size(0), k = y_NKD.size(1), d = y_NKD.size(2);
   at::Tensor out = at::zeros({n, d}, y_NKD.options());
-  for (int64_t pair = 0; pair < n * k; ++pair)
-    row_kernels().add_scaled(y_NKD.data_ptr<float>() + pair * d, factor.defined() ? factor.data_ptr<float>()[pair] : 1.0f, d,
-                             out.data_ptr<float>() + pair / k * d);
+  const float *y = y_NKD.data_ptr<float>(), *scale = factor.defined() ? factor.data_ptr<float>() : nullptr;
+  float* sum = out.data_ptr<float>();
+  for (int64_t pair = 0; pair < n * k; ++pair) row_kernels().add_scaled(y + pair * d, scale ? scale[pair] : 1.0f, d, sum + pair / k * d);
   return out;
 }
 
@@ -76,8 +78,9 @@ ExpertGrads moe_experts_backward(const at::Tensor& dy, const at::Tensor& weights
                                  const ExpertWeights& grads) {
   const int64_t n = dense_f32(dy, "moe_experts", "dy").size(0), d = dy.size(1), k = weights.size(1);
   at::Tensor dweights = at::empty({n, k}, dy.options()), dx_NKD = at::empty({n, k, d}, dy.options());
-  for (int64_t pair = 0; pair < n * k; ++pair)
-    dweights.data_ptr<float>()[pair] = row_kernels().dot(dy.data_ptr<float>() + pair / k * d, tape.y_NKD.data_ptr<float>() + pair * d, d);
+  const float *dy_rows = dy.data_ptr<float>(), *y_rows = tape.y_NKD.data_ptr<float>();
+  float* dw = dweights.data_ptr<float>();
+  for (int64_t pair = 0; pair < n * k; ++pair) dw[pair] = row_kernels().dot(dy_rows + pair / k * d, y_rows + pair * d, d);
   for (size_t e = 0; e < tape.pairs.size(); ++e) {
     if (tape.pairs[e].empty()) continue;
     const int64_t expert = static_cast<int64_t>(e);
