@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/base/text_util.h"
 #include "distributed/comm/mpi_session.h"
 #include "launcher/commands/command.h"
 #include "launcher/run_config.h"
@@ -28,10 +30,24 @@ int report(const CLI::App& program, const CLI::ParseError& error, bool speaks) {
   return kExitBadInput;
 }
 
+/// CLI11 would only say that a subcommand is missing.
+void check_command(const CLI::App& program, const std::string& name) {
+  if (name.empty() || name[0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    if (command->get_name() == name) return;
+    if (!command->get_group().empty()) names.push_back(command->get_name());
+  }
+  const std::string near = nearest_name(name, names);
+  throw SharedInputError("command line: expected one of " + join(names) + (near.empty() ? "" : " (did you mean '" + near + "'?)") +
+                         ", found \"" + printable(name) + "\"");
+}
+
 int parse_and_run(int argc, const char* const* argv, comm::Communicator& world) {
   CLI::App program{"Trains reasoning models the way DeepSeek-R1 was trained, on one process or on many (mpirun -n N cohort …).", "cohort"};
   Action action;
   add_commands(program, action);
+  if (argc > 1) check_command(program, argv[1]);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/text_util.h"
@@ -58,7 +59,7 @@ class RecipeCheck {
   void check_stage(size_t stage, const RejectionSamplingStage& body);
   void check_stage(size_t stage, const RewardModelStage& body);
   bool check_template(const std::string& key, const std::string& name);
-  void check_eval(const std::string& template_name, const data::DataConfig& own, size_t stage);
+  void check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t stage);
   void check_use(const QuestionUse& use, size_t stage);
   void check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t stage);
   void check_length(const std::string& key, int64_t prompt, int64_t answer, size_t stage);
@@ -71,6 +72,7 @@ class RecipeCheck {
   std::vector<std::string> problems_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::vector<int64_t> positions_;  // of each stage's model; 0 when not known
+  std::set<std::string> too_long_;  // keys of lengths that were reported: stages share those of the evaluation
   std::map<std::string, std::unique_ptr<data::QuestionSet>> question_sets_;
 };
 
@@ -256,7 +258,7 @@ void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   } catch (const InputError& error) {
     problem(path + ".mixture", "documents that the tokenizer can write", error.problems().front());
   }
-  check_eval(body.eval_template, body.data, i);
+  check_eval(body.eval_template, path + ".data", body.data, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const SftStage& body) {
@@ -270,7 +272,7 @@ void RecipeCheck::check_stage(size_t i, const SftStage& body) {
                .template_name = body.prompt_template,
                .learns_answers = true},
               i);
-  check_eval(body.prompt_template, body.data.demonstrations, i);
+  check_eval(body.prompt_template, path + ".data.demonstrations", body.data.demonstrations, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RlStage& body) {
@@ -289,7 +291,7 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout},
             i);
-  check_eval(body.prompt_template, body.data, i);
+  check_eval(body.prompt_template, path + ".data", body.data, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
@@ -330,12 +332,15 @@ bool RecipeCheck::check_template(const std::string& key, const std::string& name
 // ---- Questions ---------------------------------------------------------------------------------------------------------------------
 
 /// Held-out questions under the template of a stage. Where eval.data names none they are like the stage's own.
-void RecipeCheck::check_eval(const std::string& template_name, const data::DataConfig& own, size_t i) {
+void RecipeCheck::check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t i) {
   const EvalSection& eval = recipe_.eval;
   const auto given = [](const data::DataConfig& data) { return !data.tasks.empty() || !data.path.empty(); };
   QuestionUse use = {
       .key = "eval.data", .data = eval.data, .template_name = template_name, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
-  if (!given(eval.data)) use.data = own;
+  if (!given(eval.data)) {
+    use.key = own_key;
+    use.data = own;
+  }
   if (given(use.data)) {
     check_use(use, i);
   } else {
@@ -373,7 +378,7 @@ void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSe
 }
 
 void RecipeCheck::check_length(const std::string& key, int64_t prompt, int64_t answer, size_t i) {
-  if (positions_[i] == 0 || prompt + answer <= positions_[i]) return;
+  if (positions_[i] == 0 || prompt + answer <= positions_[i] || !too_long_.insert(key).second) return;
   problem(key, fmt::format("prompt and answer within the model's {} positions", positions_[i]),
           fmt::format("{} + {} tokens", prompt, answer));
 }

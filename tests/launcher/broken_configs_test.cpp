@@ -1,0 +1,357 @@
+// Recipes that must not run: each breaks one thing in a good one, and every problem is named with its line.
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "core/base/error.h"
+#include "launcher/run_config.h"
+#include "tests/core/base/temp_dir.h"
+
+namespace cohort::launcher {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+const Lines kGood = {
+    "run: {name: test, output: runs/test}",       // 1
+    "model: {preset: dense_tiny}",                // 2
+    "trainer: {reduction_slots: 4}",              // 3
+    "eval:",                                      // 4
+    "  data: {tasks: [add:1]}",                   // 5
+    "stages:",                                    // 6
+    "  - name: base",                             // 7
+    "    type: pretrain",                         // 8
+    "    data: {tasks: [add:1]}",                 // 9
+    "    steps: 10",                              // 10
+    "  - name: zero",                             // 11
+    "    type: rl",                               // 12
+    "    from: base",                             // 13
+    "    data:",                                  // 14
+    "      tasks: [add:1]",                       // 15
+    "    template: r1_zero_brief",                // 16
+    "    rollout:",                               // 17
+    "      n: 4",                                 // 18
+    "      max_response_length: 64",              // 19
+    "    train_batch_size: 8",                    // 20
+    "    ppo_mini_batch_size: 4",                 // 21
+    "    rewards: {accuracy: 1.0}",               // 22
+    "  - name: curated",                          // 23
+    "    type: rejection_sampling",               // 24
+    "    policy: zero",                           // 25
+    "    data: {tasks: [add:1]}",                 // 26
+    "  - name: sft",                              // 27
+    "    type: sft",                              // 28
+    "    from: base",                             // 29
+    "    data:",                                  // 30
+    "      from: [curated]",                      // 31
+    "    max_length: 256",                        // 32
+    "  - name: judge",                            // 33
+    "    type: reward_model",                     // 34
+    "    from: sft",                              // 35
+    "    data: {tasks: [instruction:1]}",         // 36
+    "  - name: final",                            // 37
+    "    type: rl",                               // 38
+    "    from: sft",                              // 39
+    "    data: {tasks: [add:1, instruction:1]}",  // 40
+    "    rewards:",                               // 41
+    "      preference: 1.0",                      // 42
+    "    preference_model: judge",                // 43
+};
+
+/// The good recipe with other lines in the place of some.
+std::string with(const std::map<size_t, std::string>& edits) {
+  std::string text;
+  for (size_t i = 0; i < kGood.size(); ++i) {
+    const auto edit = edits.find(i + 1);
+    text += (edit == edits.end() ? kGood[i] : edit->second) + "\n";
+  }
+  return text;
+}
+
+Lines problems(const std::string& text, const Lines& settings = {}, int ranks = 2) {
+  try {
+    read_recipe(text, "c.yaml", settings, ranks);
+  } catch (const InputError& error) {
+    return error.problems();
+  }
+  return {};
+}
+
+struct Broken {
+  const char* what;
+  std::map<size_t, std::string> edits;
+  Lines expected;
+};
+
+void check_all(const std::vector<Broken>& cases) {
+  for (const Broken& broken : cases) {
+    INFO(broken.what);
+    CHECK(problems(with(broken.edits)) == broken.expected);
+  }
+}
+
+TEST_CASE("the recipe that the others are made from is good") {
+  CHECK(problems(with({})) == Lines{});
+  const pipeline::Recipe recipe = read_recipe(with({}), "c.yaml", {"run.seed=3"}, 4);
+  CHECK(recipe.stages.size() == 6);
+  CHECK(recipe.run.seed == 3);
+}
+
+TEST_CASE("keys and values that are not what they should be") {
+  check_all({
+      {"unknown key",
+       {{20, "    train_batch_sise: 8"}},
+       {"c.yaml:20: stages.zero.train_batch_sise: unknown key, did you mean 'train_batch_size'?"}},
+      {"unknown section", {{3, "trainr: {reduction_slots: 4}"}}, {"c.yaml:3: trainr: unknown key, did you mean 'trainer'?"}},
+      {"key of another type of stage",
+       {{10, "    ppo_mini_batch_size: 4"}},
+       {"c.yaml:10: stages.base.ppo_mini_batch_size: unknown key, expected one of name, type, model, from, data, mixture, eval_template, "
+        "steps, batch_size, router_bias_update_rate, aux_loss_coeff, optim"}},
+      {"misspelt type",
+       {{12, "    type: lr"}},
+       {"c.yaml:12: stages.zero.type: expected one of pretrain, sft, rl, rejection_sampling, reward_model (did you mean 'rl'?), found lr"}},
+      {"missing type",
+       {{8, "    eval_template: chat"}},
+       {"c.yaml:7: stages.base.type: expected one of pretrain, sft, rl, rejection_sampling, reward_model, found nothing"}},
+      {"duplicate key",
+       {{21, "    train_batch_size: 16"}},
+       {"c.yaml:11: stages.zero.ppo_mini_batch_size: expected a divisor of train_batch_size 8, found 32",
+        "c.yaml:21: stages.1.train_batch_size: expected each key once, found it again (first on line 20)"}},
+      {"anchor", {{17, "    rollout: &r"}}, {"c.yaml:17: stages.1.rollout: expected a value without an anchor, found an anchor"}},
+      {"alias", {{22, "    rewards: *r"}}, {"c.yaml:22: expected YAML, found: the referenced anchor is not defined"}},
+      {"merge key", {{22, "    <<: {rewards: {accuracy: 1.0}}"}}, {"c.yaml:22: stages.1.<<: expected a key, found a merge key"}},
+      {"tag", {{18, "      n: !!int 4"}}, {"c.yaml:18: stages.1.rollout.n: expected a value without a tag, found a tag"}},
+      {"not a number",
+       {{22, "    rewards: {accuracy: .nan}"}},
+       {"c.yaml:22: stages.zero.rewards.accuracy: expected a number at least 0, found .nan"}},
+      {"octal", {{18, "      n: 010"}}, {"c.yaml:18: stages.zero.rollout.n: expected an integer at least 1, found 010"}},
+      {"negative batch",
+       {{20, "    train_batch_size: -8"}},
+       {"c.yaml:20: stages.zero.train_batch_size: expected an integer at least 1, found -8"}},
+      {"fraction for an integer", {{10, "    steps: 2.5"}}, {"c.yaml:10: stages.base.steps: expected an integer at least 1, found 2.5"}},
+      {"text for a section",
+       {{17, "    rollout: fast"}, {18, ""}, {19, ""}},
+       {"c.yaml:17: stages.zero.rollout: expected a mapping, found fast"}},
+      {"list for text", {{13, "    from: [base]"}}, {"c.yaml:13: stages.zero.from: expected text, found a list"}},
+      {"yes for true",
+       {{22, "    algorithm: {use_kl_loss: yes}"}},
+       {"c.yaml:22: stages.zero.algorithm.use_kl_loss: expected true or false, found yes"}},
+      {"out of range", {{18, "      top_p: 1.5"}}, {"c.yaml:18: stages.zero.rollout.top_p: expected a number between 0 and 1, found 1.5"}},
+      {"unknown choice",
+       {{2, "model: {preset: dense_tini}"}},
+       {"c.yaml:2: model.preset: expected one of deepseek_v3_tiny, dense_tiny, calibration_a, calibration_b, deepseek_v3 (did you mean "
+        "'dense_tiny'?), found dense_tini"}},
+      {"unknown template",
+       {{16, "    template: r1_zero_breif"}},
+       {"c.yaml:16: stages.zero.template: expected r1_zero, r1_zero_brief, chat, chat_think, plain, found r1_zero_breif"}},
+      {"tab as indentation", {{18, "\tn: 4"}}, {"c.yaml:18: expected spaces as indentation, found a tab"}},
+      {"second document", {{23, "---\nstages: []"}}, {"c.yaml:23: expected one document, found a second"}},
+      {"nothing at all", {{6, "x: [1, 2"}}, {"c.yaml:7: expected YAML, found: end of sequence flow not found"}},
+  });
+}
+
+TEST_CASE("values that do not go together") {
+  check_all({
+      {"minibatches that do not divide the batch",
+       {{21, "    ppo_mini_batch_size: 3"}},
+       {"c.yaml:21: stages.zero.ppo_mini_batch_size: expected a divisor of train_batch_size 8, found 3"}},
+      {"a group of one", {{18, "      n: 1"}}, {"c.yaml:18: stages.zero.rollout.n: expected at least 2 with a group baseline, found 1"}},
+      {"greedy sampling in RL",
+       {{18, "      temperature: 0"}},
+       {"c.yaml:18: stages.zero.rollout.temperature: expected above 0 in RL, found 0"}},
+      {"a loss that needs another aggregation",
+       {{22, "    algorithm: {loss_mode: gspo}"}},
+       {"c.yaml:22: stages.zero.algorithm.loss_agg_mode: expected seq-mean-token-mean with gspo, found token-mean"}},
+      {"reduction slots that are no power of two",
+       {{3, "trainer: {reduction_slots: 6}"}},
+       {"c.yaml:3: trainer.reduction_slots: expected a power of two, found 6"}},
+      {"tasks and a path",
+       {{15, "      tasks: [add:1]\n      path: a.jsonl"}},
+       {"c.yaml:15: stages.zero.data.tasks: expected tasks or a path, not both, found both"}},
+      {"an overlong zone longer than the answer",
+       {{22, "    rewards: {overlong: {enable: true, len: 65}}"}},
+       {"c.yaml:22: stages.zero.rewards.overlong.len: expected at most rollout.max_response_length = 64, found 65"}},
+      {"a preference that never counts",
+       {{41, "    steps: 50\n    rewards:\n      preference_from_step: 50"}},
+       {"c.yaml:43: stages.final.rewards.preference_from_step: expected below the stage's 50 steps, found 50"}},
+      {"nothing to learn",
+       {{31, "      max_traces: 5"}},
+       {"c.yaml:30: stages.sft.data.from: expected stages with traces, or demonstrations_size above 0, found neither"}},
+  });
+  CHECK(problems(with({}), {}, 3) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 3 ranks (dp 3 x ep 1), found 4"});
+  CHECK(problems(with({}), {}, 8) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 8 ranks (dp 8 x ep 1), found 4"});
+}
+
+TEST_CASE("stages that do not form a graph") {
+  const std::string model = "expected a stage before this one that makes a model (pretrain, sft, rl), found ";
+  check_all({
+      {"misspelt stage",
+       {{13, "    from: bsae"}},
+       {"c.yaml:13: stages.zero.from: " + model + "\"bsae\", which is no stage; did you mean 'base'?"}},
+      {"missing stage", {{25, "    policy: other"}}, {"c.yaml:25: stages.curated.policy: " + model + "\"other\", which is no stage"}},
+      {"itself", {{13, "    from: zero"}}, {"c.yaml:13: stages.zero.from: " + model + "\"zero\", the stage itself: a cycle"}},
+      {"a cycle",
+       {{13, "    from: sft"}},
+       {"c.yaml:13: stages.zero.from: " + model + "\"sft\", which itself depends on this stage: a cycle"}},
+      {"a later stage",
+       {{10, "    from: judge"}},
+       {"c.yaml:10: stages.base.from: " + model + "\"judge\", which itself depends on this stage: a cycle"}},
+      {"a later stage without a cycle",
+       {{31, "      from: [curated, more]"},
+        {43, kGood[42] + "\n  - {name: more, type: rejection_sampling, policy: zero, data: {tasks: [add:1]}}"}},
+       {"c.yaml:31: stages.sft.data.from: expected a stage before this one that makes traces (rejection_sampling), found \"more\", which "
+        "comes later"}},
+      {"a model from traces",
+       {{39, "    from: curated"}},
+       {"c.yaml:39: stages.final.from: " + model + "\"curated\" of type rejection_sampling"}},
+      {"a model from a reward model",
+       {{39, "    from: judge"}},
+       {"c.yaml:39: stages.final.from: " + model + "\"judge\" of type reward_model"}},
+      {"traces from a policy",
+       {{31, "      from: zero"}},
+       {"c.yaml:31: stages.sft.data.from: expected a stage before this one that makes traces (rejection_sampling), found \"zero\" of type "
+        "rl"}},
+      {"preferences from a policy",
+       {{43, "    preference_model: sft"}},
+       {"c.yaml:43: stages.final.preference_model: expected a stage before this one that makes a reward model (reward_model), found "
+        "\"sft\" of "
+        "type sft"}},
+      {"no preference model",
+       {{43, ""}},
+       {"c.yaml:37: stages.final.preference_model: expected a reward_model stage when rewards.preference is above 0, found none"}},
+      {"a name twice",
+       {{23, "  - name: base"}, {31, "      from: [base]"}},
+       {"c.yaml:23: stages.base.name: expected each name once, found \"base\" again",
+        "c.yaml:31: stages.sft.data.from: expected a stage before this one that makes traces (rejection_sampling), found \"base\" of type "
+        "pretrain"}},
+      {"a name that is no folder",
+       {{7, "  - name: ../base"}},
+       {"c.yaml:7: stages.../base.name: expected 1 to 64 letters, digits, _ or -, found \"../base\"",
+        "c.yaml:13: stages.zero.from: " + model + "\"base\", which is no stage",
+        "c.yaml:29: stages.sft.from: " + model + "\"base\", which is no stage"}},
+      {"another shape than the model it starts from",
+       {{16, "    model: deepseek_v3_tiny"}},
+       {"c.yaml:16: stages.zero.model: expected nothing, or the shape of stage \"base\" that it starts from, found \"deepseek_v3_tiny\""}},
+      {"an unknown model",
+       {{10, "    model: dense_tin"}},
+       {"c.yaml:10: stages.base.model: expected one of deepseek_v3_tiny, dense_tiny, calibration_a, calibration_b, deepseek_v3 (did you "
+        "mean "
+        "'dense_tiny'?), found \"dense_tin\""}},
+  });
+  CHECK(problems("run: {name: empty}\n") == Lines{"c.yaml:1: stages: expected at least one stage, found none"});
+}
+
+TEST_CASE("questions and models that do not fit or are not there") {
+  check_all({
+      {"unknown task",
+       {{15, "      tasks: [ad:1]"}},
+       {"c.yaml:15: stages.zero.data.tasks: expected one of add, countdown, sort, echo_digit, add2_reversed, instruction, safety (did you "
+        "mean add?), found \"ad:1\""}},
+      {"a level that the task does not have",
+       {{15, "      tasks: [add:5]"}},
+       {"c.yaml:15: stages.zero.data.tasks: expected add:1 to add:4, found \"add:5\""}},
+      {"no questions", {{15, "      size: 5"}}, {"c.yaml:14: stages.zero.data: expected tasks or a path, found neither"}},
+      {"a missing file",
+       {{15, "      path: /nowhere/train.jsonl"}},
+       {"c.yaml:15: stages.zero.data.path: expected an existing file, found \"/nowhere/train.jsonl\""}},
+      {"pretraining on a file",
+       {{9, "    data: {path: /nowhere/train.jsonl}"}},
+       {"c.yaml:9: stages.base.data.path: expected generated tasks for pretraining, found \"/nowhere/train.jsonl\""}},
+      {"a reward model of reasoning questions",
+       {{36, "    data: {tasks: [instruction:1, add:1]}"}},
+       {"c.yaml:36: stages.judge.data.tasks: expected general questions (tasks instruction, safety), found add"}},
+      {"nothing to ask at the end of a stage without questions",
+       {{5, "  questions: 10"}},
+       {"c.yaml:4: eval.data: expected tasks or a path, because stage \"sft\" has no questions of its own, found neither"}},
+      {"an answer longer than the model's positions",
+       {{19, "      max_response_length: 512"}},
+       {"c.yaml:19: stages.zero.rollout.max_response_length: expected prompt and answer within the model's 512 positions, found 29 + 512 "
+        "tokens"}},
+      {"an answer of the evaluation longer than the model's positions",
+       {{4, "eval: {rollout: {max_response_length: 500}}"},
+        {5, ""},
+        {30, "    data:\n      demonstrations: {tasks: [add:1]}\n      demonstrations_size: 9"}},
+       {"c.yaml:4: eval.rollout.max_response_length: expected prompt and answer within the model's 512 positions, found 29 + 500 tokens"}},
+      {"traces longer than the model's positions",
+       {{32, "    max_length: 513"}},
+       {"c.yaml:32: stages.sft.max_length: expected at most the model's 512 positions, found 513"}},
+      {"a model folder that is not there",
+       {{2, "model: {path: /nowhere/model}"}},
+       {"c.yaml:2: model.path: expected a folder with config.json and model.safetensors, found \"/nowhere/model\", which is none"}},
+      {"a run folder that is a file",
+       {{1, "run: {output: /etc/hostname}"}},
+       {"c.yaml:1: run.output: expected a folder, found the file \"/etc/hostname\""}},
+  });
+}
+
+TEST_CASE("texts that the tokenizer cannot write") {
+  const std::string chars = "tokenizer: {type: chars}\n";
+  const std::string stage = "stages:\n  - name: a\n    type: rl\n    rollout: {max_response_length: 8}\n";
+  CHECK(problems(chars + stage + "    template: plain\n    data: {tasks: [add2_reversed:1]}\n") == Lines{});
+  CHECK(problems(chars + stage + "    template: chat\n    data: {tasks: [add2_reversed:1]}\n") ==
+        Lines{"c.yaml:6: stages.a.template: expected a template that the tokenizer can write, found chat (template: expected a tokenizer "
+              "with the "
+              "special token <|begin|>, found none; template chat needs it)"});
+  CHECK(
+      problems(chars + stage + "    template: plain\n    data: {tasks: [add:1]}\n", {"run.seed=17"}) ==
+      Lines{"c.yaml:7: stages.a.data.tasks: expected questions that the tokenizer can write, found tokenizer.alphabet: expected letters of "
+            "\"0123456789+=\", found \"求5加6。\""});
+  CHECK(problems("tokenizer: {type: chars, alphabet: aa}\n" + stage + "    data: {tasks: [add:1]}\n    from: b\n") ==
+        Lines{"c.yaml:1: tokenizer.alphabet: expected 1 to 94 distinct printable ASCII characters, found \"aa\"",
+              "c.yaml:7: stages.a.from: expected a stage before this one that makes a model (pretrain, sft, rl), found \"b\", which is no "
+              "stage"});
+}
+
+TEST_CASE("data files that cannot be used are named by their own lines") {
+  const TempDir folder;
+  const auto data_of = [&](const std::string& path) { return with({{15, "      path: " + path}}); };
+  std::ofstream(folder / "rows.jsonl") << R"({"question": "1+1?", "answer": "1+1=2\n#### 2"})"
+                                          "\n"
+                                       << R"({"question": "1+2?"})"
+                                          "\n"
+                                       << "nonsense\n";
+  const Lines found = problems(data_of(folder / "rows.jsonl"));
+  REQUIRE(found.size() == 2);
+  CHECK_THAT(found[0], Catch::StartsWith(folder / "rows.jsonl:2: "));
+  CHECK_THAT(found[1], Catch::StartsWith(folder / "rows.jsonl:3: "));
+  CHECK(problems(data_of(folder / "rows.jsonl"), {"stages.zero.data.skip_bad_rows=true"}) == Lines{});
+
+  unsetenv("COHORT_DATA");
+  CHECK(problems(data_of("$COHORT_DATA/rows.jsonl")) ==
+        Lines{"c.yaml:15: stages.zero.data.path: expected the environment variable COHORT_DATA to name a folder, found it unset"});
+  setenv("COHORT_DATA", folder.path().c_str(), 1);
+  CHECK(problems(data_of("$COHORT_DATA/rows.jsonl"), {"stages.zero.data.skip_bad_rows=true"}) == Lines{});
+  CHECK(problems(data_of("$COHORT_DATA/missing.jsonl")) ==
+        Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, found \"" + folder / "missing.jsonl" + "\""});
+  unsetenv("COHORT_DATA");
+}
+
+TEST_CASE("every problem is told at once, those of the file and those of the graph") {
+  CHECK(
+      problems(with({{2, "model: {preset: dense}"}, {13, "    from: bsae"}, {18, "      n: 0"}, {22, "    reward: {}"}}),
+               {"stages.zero.steps=x", "run.sed=1"}, 3) ==
+      Lines{"c.yaml:2: model.preset: expected one of deepseek_v3_tiny, dense_tiny, calibration_a, calibration_b, deepseek_v3, found dense",
+            "c.yaml:18: stages.zero.rollout.n: expected an integer at least 1, found 0",
+            "c.yaml:22: stages.zero.reward: unknown key, did you mean 'rewards'?",
+            "command line: run.sed: unknown key, did you mean 'seed'?",
+            "command line: stages.zero.steps: expected an integer at least 1, found x",
+            "c.yaml:3: trainer.reduction_slots: expected a multiple of the 3 ranks (dp 3 x ep 1), found 4",
+            "c.yaml:13: stages.zero.from: expected a stage before this one that makes a model (pretrain, sft, rl), found \"bsae\", which "
+            "is no "
+            "stage; did you mean 'base'?"});
+  // Stages whose type is not known would make others look wrong.
+  CHECK(problems(with({{8, "    type: pretrian"}, {13, "    from: bsae"}})).size() == 1);
+}
+
+TEST_CASE("settings of the command line are named as such") {
+  CHECK(problems(with({}), {"stages.zero.from=curated"}) == Lines{"command line: stages.zero.from: expected a stage before this one that "
+                                                                  "makes a model (pretrain, sft, rl), found \"curated\", which "
+                                                                  "itself depends on this stage: a cycle"});
+  CHECK(problems(with({}), {"stages.zreo.steps=3"}) ==
+        Lines{"command line: stages: expected an element of the list, found 'zreo', did you mean 'zero'?"});
+}
+
+}  // namespace
+}  // namespace cohort::launcher

@@ -1,0 +1,81 @@
+#include "launcher/memory_plan.h"
+
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+
+#include "core/model/causal_lm.h"
+#include "core/model/kv_cache.h"
+
+namespace cohort::launcher {
+namespace {
+
+model::Architecture shape(const char* preset) {
+  model::Architecture a = model::architecture_preset(preset);
+  if (a.vocab_size == 0) a.vocab_size = 272;
+  return a;
+}
+
+/// Bytes of a real cache.
+int64_t allocated(const model::Architecture& a, int64_t sequences, int64_t tokens) {
+  model::KvCache cache(a, sequences, tokens);
+  int64_t bytes = 0;
+  for (int64_t i = 0; i < a.num_hidden_layers; ++i)
+    bytes += static_cast<int64_t>(cache.layer(i).keys.nbytes() + cache.layer(i).values.nbytes());
+  return bytes;
+}
+
+TEST_CASE("the cache that is planned is the cache that is allocated, but for the last tile") {
+  for (const char* preset : {"deepseek_v3_tiny", "dense_tiny", "calibration_a"}) {
+    CAPTURE(preset);
+    const model::Architecture a = shape(preset);
+    const int64_t planned = kv_cache_bytes(a, 3, 512);
+    CHECK(allocated(a, 3, 512) >= planned);
+    CHECK(static_cast<double>(allocated(a, 3, 512)) <= 1.1 * static_cast<double>(planned));
+  }
+  // DeepSeek-V3: 576 floats per token and layer, and the latent's 512 once more.
+  CHECK(kv_cache_bytes(shape("deepseek_v3"), 1, 1) == 61 * (576 + 512) * 4);
+}
+
+TEST_CASE("parameters that are planned are those of a model") {
+  for (const char* preset : {"deepseek_v3_tiny", "dense_tiny", "calibration_a", "calibration_b"}) {
+    CAPTURE(preset);
+    const model::Architecture a = shape(preset);
+    const model::CausalLM model(a, 1);
+    int64_t biases = 0;  // state of the router, counted though it is not trained
+    for (const at::Tensor& bias : model.router_biases()) biases += bias.numel();
+    CHECK(a.parameters() == model.parameters().size() + biases);
+  }
+  CHECK(shape("deepseek_v3").parameters() == 671'026'419'200);
+}
+
+TEST_CASE("gradients are a buffer and the partial sums of the tree") {
+  CHECK(gradient_bytes(100, 1) == 2 * 400);
+  CHECK(gradient_bytes(100, 2) == 3 * 400);
+  CHECK(gradient_bytes(100, 4) == 4 * 400);
+}
+
+TEST_CASE("activations grow with tokens, and by the vocabulary where tokens are predicted") {
+  const model::Architecture a = shape("dense_tiny");
+  const int64_t one = activation_bytes(a, 1, 0);
+  CHECK(one == 4 * (64 + 3 * (4 * 64 + (2 * 4 + 2 * 2) * 16 + 3 * 192)));
+  CHECK(activation_bytes(a, 10, 0) == 10 * one);
+  CHECK(activation_bytes(a, 10, 3) == 10 * one + 3 * 2 * 272 * 4);
+}
+
+TEST_CASE("bytes are written for people") {
+  CHECK(readable_bytes(0) == "0 B");
+  CHECK(readable_bytes(1023) == "1023 B");
+  CHECK(readable_bytes(1536) == "1.5 KiB");
+  CHECK(readable_bytes(int64_t{3} << 40) == "3.0 TiB");
+}
+
+TEST_CASE("the total is the sum of the parts") {
+  MemoryPlan plan;
+  plan.add("a", 3);
+  plan.add("b", 4);
+  CHECK(plan.total() == 7);
+}
+
+}  // namespace
+}  // namespace cohort::launcher

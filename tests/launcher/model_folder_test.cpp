@@ -1,0 +1,63 @@
+#include "launcher/model_folder.h"
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "core/base/error.h"
+#include "core/model/weights_io.h"
+#include "tests/core/base/temp_dir.h"
+
+namespace cohort::launcher {
+namespace {
+
+model::Architecture tiny(int64_t vocabulary) {
+  model::Architecture a = model::architecture_preset("calibration_a");
+  a.vocab_size = vocabulary;
+  return a;
+}
+
+void write_folder(const TempDir& folder, int64_t vocabulary, const std::string& about) {
+  model::save_model(model::CausalLM(tiny(vocabulary), 1), folder.path());
+  text::save_tokenizer(text::ByteTokenizer(), folder.path());
+  std::ofstream(folder / "cohort_model.json") << about;
+}
+
+std::string problem_with(const TempDir& folder, const std::string& template_name = "") {
+  try {
+    load_model_folder(folder.path(), template_name);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("a model folder names its template, unless another is asked for") {
+  const TempDir folder;
+  write_folder(folder, 272, R"({"template": "chat_think", "stage": "sft"})");
+  CHECK(load_model_folder(folder.path(), "").prompt_template->name() == "chat_think");
+  CHECK(load_model_folder(folder.path(), "chat").prompt_template->name() == "chat");
+  CHECK(load_model_folder(folder.path(), "").positions() == 512);
+}
+
+TEST_CASE("folders that are not whole are refused") {
+  const TempDir folder;
+  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json"));
+  CHECK_THAT(problem_with(folder, "plain"), Catch::Contains("cohort_tokenizer.json"));
+  write_folder(folder, 272, R"({"template": "chat_thick"})");
+  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json: template: expected one of") && Catch::Contains("chat_thick"));
+  write_folder(folder, 272, R"(["chat"])");
+  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json: template: expected the name"));
+  write_folder(folder, 100, R"({"template": "plain"})");
+  CHECK_THAT(problem_with(folder), Catch::Contains("expected a model for the tokenizer's 272 tokens, found 100"));
+}
+
+TEST_CASE("an answer gets the room that it asks for, or what there is") {
+  CHECK(answer_length(512, 100, 0, 256) == 256);
+  CHECK(answer_length(512, 400, 0, 256) == 112);
+  CHECK(answer_length(512, 400, 112, 256) == 112);
+  CHECK_THROWS_AS(answer_length(512, 400, 113, 256), InputError);
+  CHECK_THROWS_AS(answer_length(512, 512, 0, 256), InputError);
+}
+
+}  // namespace
+}  // namespace cohort::launcher

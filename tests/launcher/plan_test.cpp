@@ -1,0 +1,69 @@
+#include "launcher/plan.h"
+
+#include <catch2/catch.hpp>
+
+#include "core/reward/reward.h"
+#include "launcher/run_config.h"
+
+namespace cohort::launcher {
+namespace {
+
+const char* const kRecipe = R"(
+model: {preset: dense_tiny}
+eval: {data: {tasks: [add:1]}}
+stages:
+  - {name: base, type: pretrain, data: {tasks: [add:1]}}
+  - name: zero
+    type: rl
+    from: base
+    data: {tasks: [add:2], languages: en}
+    rollout: {n: 4, max_response_length: 64}
+    train_batch_size: 8
+    ppo_mini_batch_size: 4
+    rewards: {accuracy: 1.0, format: 0.5, language: 0.25}
+    algorithm: {use_kl_loss: true, ppo_epochs: 2}
+  - {name: curated, type: rejection_sampling, policy: zero, data: {tasks: [add:1]}}
+)";
+
+const int64_t* find_part(const StagePlan& stage, const std::string& name) {
+  for (const auto& [part, bytes] : stage.memory.parts)
+    if (part == name) return &bytes;
+  return nullptr;
+}
+
+TEST_CASE("an RL stage is planned: tokens per step, memory, a question with its reward") {
+  const std::vector<StagePlan> plan = make_plan(read_recipe(kRecipe, "c.yaml", {}, 2), 2);
+  REQUIRE(plan.size() == 3);
+  const StagePlan& zero = plan[1];
+  REQUIRE(zero.step);
+  CHECK(zero.step->sampled_tokens == 8 * 4 * 64);
+  CHECK(zero.step->trained_tokens == 2 * 8 * 4 * 64);
+  CHECK(zero.step->optimizer_steps == 4);
+  CHECK(zero.step->sampling_rounds == 10);
+  CHECK(zero.step->gradient_bytes_sent == 4 * zero.parameters);
+  REQUIRE(find_part(zero, "reference") != nullptr);
+  CHECK(*find_part(zero, "reference") == 4 * zero.parameters);
+  CHECK(*find_part(zero, "moments") == 8 * zero.parameters);
+  CHECK(find_part(plan[0], "reference") == nullptr);
+  CHECK(find_part(plan[0], "kv cache") == nullptr);
+  CHECK(find_part(plan[2], "gradients") == nullptr);
+
+  REQUIRE(zero.example);
+  CHECK_THAT(zero.example->prompt, Catch::StartsWith("User: Add ") && Catch::EndsWith("\nAssistant:"));
+  CHECK_THAT(zero.example->completion, Catch::StartsWith("<think>") && Catch::EndsWith("</answer><|end|>"));
+  CHECK(zero.example->total_reward == Approx(1.75));
+  CHECK(zero.example->prompt_tokens == static_cast<int64_t>(zero.example->prompt.size()));
+  CHECK(zero.example->rewards.size() == 3);
+}
+
+TEST_CASE("more ranks need less cache each and send gradients") {
+  const pipeline::Recipe recipe = read_recipe(kRecipe, "c.yaml", {}, 0);
+  const StagePlan one = make_plan(recipe, 1)[1];
+  const StagePlan four = make_plan(recipe, 4)[1];
+  CHECK(one.step->gradient_bytes_sent == 0);
+  CHECK(*find_part(one, "kv cache") == 4 * *find_part(four, "kv cache"));
+  CHECK(*find_part(one, "weights") == *find_part(four, "weights"));
+}
+
+}  // namespace
+}  // namespace cohort::launcher
