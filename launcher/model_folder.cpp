@@ -42,9 +42,10 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
 
 int64_t answer_length(int64_t positions, int64_t prompt, int64_t wanted, int64_t fallback) {
   const int64_t room = positions - prompt;
-  if (room < std::max<int64_t>(1, wanted))
-    throw InputError(fmt::format("prompt: expected at most {} tokens (the model's {} positions, {} of them for the answer), found {}",
-                                 positions - std::max<int64_t>(1, wanted), positions, std::max<int64_t>(1, wanted), prompt));
+  const int64_t needed = std::max<int64_t>(1, wanted);
+  if (room < needed)
+    throw InputError(
+        fmt::format("prompt and answer: expected at most the model's {} positions, found {} + {} tokens", positions, prompt, needed));
   return wanted > 0 ? wanted : std::min(room, fallback);
 }
 

@@ -1,11 +1,13 @@
 #include "launcher/memory_plan.h"
 
 #include <ATen/ATen.h>
+#include <malloc.h>
 
 #include <catch2/catch.hpp>
 
 #include "core/model/causal_lm.h"
 #include "core/model/kv_cache.h"
+#include "core/model/logprobs.h"
 
 namespace cohort::launcher {
 namespace {
@@ -53,6 +55,26 @@ TEST_CASE("gradients are a buffer and the partial sums of the tree") {
   CHECK(gradient_bytes(100, 1) == 2 * 400);
   CHECK(gradient_bytes(100, 2) == 3 * 400);
   CHECK(gradient_bytes(100, 4) == 4 * 400);
+}
+
+int64_t in_use() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
+}
+
+TEST_CASE("activations that are planned are what a forward pass keeps") {
+  for (const char* preset : {"deepseek_v3_tiny", "dense_tiny", "calibration_b"}) {
+    CAPTURE(preset);
+    const model::Architecture a = shape(preset);
+    model::CausalLM model(a, 1);
+    const std::vector<model::Completion> batch(16, {std::vector<int32_t>(30, 65), std::vector<int32_t>(96, 66)});
+    const int64_t before = in_use();
+    const model::LogprobEntropy kept = model::completion_logprobs(model, batch, 1.0, a.vocab_size);
+    const auto measured = static_cast<double>(in_use() - before);
+    const auto planned = static_cast<double>(activation_bytes(a, 16 * 126, 16 * 96));
+    CAPTURE(kept.logprob_N.numel(), measured, planned);
+    CHECK(planned == Approx(measured).epsilon(0.15));
+  }
 }
 
 TEST_CASE("activations grow with tokens, and by the vocabulary where tokens are predicted") {

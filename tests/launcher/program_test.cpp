@@ -1,0 +1,144 @@
+#include "launcher/program.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/base/file.h"
+#include "core/model/weights_io.h"
+#include "core/text/tokenizer.h"
+#include "tests/core/base/temp_dir.h"
+#include "tests/support/golden.h"
+
+namespace cohort::launcher {
+namespace {
+
+/// Sends standard output and error to nowhere while it lives.
+class Silence {
+ public:
+  Silence() : output_(dup(STDOUT_FILENO)), error_(dup(STDERR_FILENO)) {
+    std::fflush(nullptr);
+    const int nowhere = open("/dev/null", O_WRONLY);
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    close(nowhere);
+  }
+  ~Silence() {
+    std::fflush(nullptr);
+    dup2(output_, STDOUT_FILENO);
+    dup2(error_, STDERR_FILENO);
+    close(output_);
+    close(error_);
+  }
+  Silence(const Silence&) = delete;
+  Silence& operator=(const Silence&) = delete;
+
+ private:
+  int output_;
+  int error_;
+};
+
+int run(std::vector<const char*> arguments) {
+  const Silence silence;
+  arguments.insert(arguments.begin(), "cohort");
+  return run_program(static_cast<int>(arguments.size()), arguments.data());
+}
+
+/// A model with random weights, as a run leaves one.
+void write_model(const TempDir& folder) {
+  model::Architecture a = model::architecture_preset("calibration_a");
+  a.vocab_size = 272;
+  model::save_model(model::CausalLM(a, 1), folder.path());
+  text::save_tokenizer(text::ByteTokenizer(), folder.path());
+  std::ofstream(folder / "cohort_model.json") << R"({"template": "chat_think", "stage": "sft"})";
+}
+
+std::vector<nlohmann::json> read_lines(const std::string& path) {
+  std::istringstream lines(read_file(path, 1 << 24));
+  std::vector<nlohmann::json> rows;
+  for (std::string line; std::getline(lines, line);) rows.push_back(nlohmann::json::parse(line));
+  return rows;
+}
+
+TEST_CASE("exit codes: 0 when done, 2 for what the user can mend") {
+  const std::string good = test::source_path("configs/smoke.yaml");
+  CHECK(run({"--help"}) == 0);
+  CHECK(run({"train", "--help"}) == 0);
+  CHECK(run({"check", good.c_str()}) == 0);
+  CHECK(run({"check", good.c_str(), "--ranks", "4"}) == 0);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--json"}) == 0);
+  CHECK(run({}) == 2);
+  CHECK(run({"trian", good.c_str()}) == 2);
+  CHECK(run({"check"}) == 2);
+  CHECK(run({"check", good.c_str(), "--rank", "4"}) == 2);
+  CHECK(run({"check", "/nowhere.yaml"}) == 2);
+  CHECK(run({"check", good.c_str(), "run.sed=1"}) == 2);
+  CHECK(run({"check", good.c_str(), "--ranks", "3"}) == 2);
+  CHECK(run({"train", good.c_str(), "run.sed=1"}) == 2);
+  CHECK(run({"train", good.c_str(), "--from-stage", "zreo"}) == 2);
+  CHECK(run({"generate", "--model", "/nowhere"}) == 2);
+  CHECK(run({"eval", "--model", "/nowhere"}) == 2);
+}
+
+TEST_CASE("generate answers a file of questions and prompts, the same each time") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string prompts = folder / "prompts.jsonl";
+  const std::string first = folder / "first.jsonl";
+  const std::string second = folder / "second.jsonl";
+  std::ofstream(prompts) << R"({"question": "Add 1 and 2.", "id": 7})"
+                            "\n\n"
+                            R"({"text": "1+"})"
+                            "\n";
+  const auto generate = [&](const std::string& output, const char* seed) {
+    return run({"generate", "--model", folder.path().c_str(), "--prompts", prompts.c_str(), "--output", output.c_str(), "--n", "3",
+                "--max-new-tokens", "5", "--seed", seed});
+  };
+  REQUIRE(generate(first, "1") == 0);
+  const std::vector<nlohmann::json> rows = read_lines(first);
+  REQUIRE(rows.size() == 6);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const nlohmann::json& row = rows[i];
+    CHECK(row["prompt"] == i / 3);
+    CHECK(row["sample"] == i % 3);
+    CHECK(row["ids"].size() == row["logprobs"].size());
+    CHECK(row["ids"].size() <= 5);
+    CHECK(row["finish_reason"] == (row["ids"].back() == text::ByteTokenizer().end_id() ? "stop" : "length"));
+    CHECK(row["text"].is_string());
+  }
+  REQUIRE(generate(second, "1") == 0);
+  CHECK(read_lines(second) == rows);
+  REQUIRE(generate(second, "2") == 0);
+  CHECK(read_lines(second) != rows);
+}
+
+TEST_CASE("generate and eval refuse what they cannot read or hold") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string path = folder.path();
+  const std::string prompts = folder / "prompts.jsonl";
+  std::ofstream(prompts) << R"({"question": 3})"
+                            "\n";
+  CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str()}) == 2);
+  std::ofstream(prompts) << R"({"text": ""})"
+                            "\n";
+  CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str()}) == 2);
+  std::ofstream(prompts) << R"({"text": "a"})"
+                            "\n";
+  CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "512"}) == 2);
+  CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8"}) == 0);
+  CHECK(run({"eval", "--model", path.c_str(), "--tasks", "ad:1"}) == 2);
+  CHECK(run({"eval", "--model", path.c_str(), "--tasks", "add:1", "--data", prompts.c_str()}) == 2);
+  CHECK(run({"eval", "--model", path.c_str(), "--tasks", "add:1", "--questions", "3", "--samples", "2", "--max-new-tokens", "8",
+             "--json"}) == 0);
+}
+
+}  // namespace
+}  // namespace cohort::launcher
