@@ -25,7 +25,7 @@ AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, c
 /// neighbouring keys lie side by side.
 struct LayerCache {
   at::Tensor keys;    ///< [slots, Hk, dk, capacity]
-  at::Tensor values;  ///< [slots, Hk, capacity + 1, dv]: one spare row, because tiles read ahead
+  at::Tensor values;  ///< [slots, Hk, capacity + spare, dv]: rows beyond the capacity, because tiles read ahead
   int64_t capacity = 0;
 };
 
@@ -40,7 +40,7 @@ void append_to_cache(LayerCache& cache, const at::Tensor& k, const at::Tensor& v
 void copy_slot(LayerCache& cache, int64_t from, int64_t to, int64_t length);
 
 /// q [B, H, dk]: row i attends to positions 0 … positions[i] of slots[i]. → [B, H, dv].
-at::Tensor attention_decode(const at::Tensor& q, const LayerCache& cache, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
-                            double scale);
+at::Tensor attention_decode(const at::Tensor& q, const LayerCache& cache, const std::vector<int64_t>& slots,
+                            const std::vector<int64_t>& positions, double scale);
 
 }  // namespace cohort::kernels

@@ -27,14 +27,16 @@ struct Shape {
 
 Shape check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::vector<int64_t>& offsets) {
   rows_f32(q, "attention", "q"), rows_f32(k, "attention", "k"), rows_f32(v, "attention", "v");
-  TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && q.size(2) == k.size(2) && k.size(1) == v.size(1) && q.size(1) % k.size(1) == 0,
+  TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && q.size(0) == k.size(0) && q.size(0) == v.size(0) && q.size(2) == k.size(2) &&
+                  k.size(1) == v.size(1) && q.size(1) % k.size(1) == 0,
               "attention: q ", q.sizes(), ", k ", k.sizes(), ", v ", v.sizes(), " do not fit");
-  TORCH_CHECK(!offsets.empty() && offsets.back() == q.size(0), "attention: offsets end at ", offsets.empty() ? 0 : offsets.back(), ", q has ",
-              q.size(0), " rows");
+  TORCH_CHECK(!offsets.empty() && offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()) && offsets.back() == q.size(0),
+              "attention: offsets: expected ascending from 0 to ", q.size(0), ", found [", offsets, "]");
   return {q.size(0), q.size(1), k.size(1), q.size(2), v.size(2)};
 }
 
-/// Softmax numerators of rows [row, row + count) of one head into weights [count, columns], zero beyond the diagonal; 1/denominator per row.
+/// Softmax numerators of rows [row, row + count) of one head into weights [count, columns], zero beyond the diagonal; 1/denominator per
+/// row.
 void softmax_block(MatrixView q, MatrixView k, int64_t dk, int64_t row, int64_t count, int64_t columns, float scale, float* weights,
                    float* inverse_sum) {
   gemm(count, columns, dk, from_row(q, row), k.transposed(), weights, columns, false);
@@ -64,7 +66,8 @@ void forward_head(MatrixView q, MatrixView k, MatrixView v, int64_t length, cons
 /// Adds one head's share to dk and dv of its key/value head; writes dq.
 void backward_head(MatrixView q, MatrixView k, MatrixView v, MatrixView dout, int64_t length, const Shape& s, float scale, float* dq,
                    int64_t dq_stride, float* dk, int64_t dk_stride, float* dv, int64_t dv_stride) {
-  std::vector<float> p(static_cast<size_t>(length * length)), dp(static_cast<size_t>(length * length)), inverse_sum(static_cast<size_t>(length));
+  std::vector<float> p(static_cast<size_t>(length * length)), dp(static_cast<size_t>(length * length)),
+      inverse_sum(static_cast<size_t>(length));
   softmax_block(q, k, s.dk, 0, length, length, scale, p.data(), inverse_sum.data());
   for (int64_t t = 0; t < length; ++t) scale_row(p.data() + t * length, t + 1, inverse_sum[static_cast<size_t>(t)]);
   const MatrixView p_view = row_major(p.data(), length), ds_view = row_major(dp.data(), length);
@@ -87,9 +90,10 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   const int64_t sequences = static_cast<int64_t>(offsets.size()) - 1, group = s.heads / s.kv_heads;
   at::parallel_for(0, sequences * s.heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t job = begin; job < end; ++job) {
-      const int64_t from = offsets[static_cast<size_t>(job / s.heads)], to = offsets[static_cast<size_t>(job / s.heads) + 1], h = job % s.heads;
-      forward_head(head_rows(q, from, h), head_rows(k, from, h / group), head_rows(v, from, h / group), to - from, s, static_cast<float>(scale),
-                   out.data_ptr<float>() + (from * s.heads + h) * s.dv, s.heads * s.dv);
+      const int64_t from = offsets[static_cast<size_t>(job / s.heads)], to = offsets[static_cast<size_t>(job / s.heads) + 1],
+                    h = job % s.heads;
+      forward_head(head_rows(q, from, h), head_rows(k, from, h / group), head_rows(v, from, h / group), to - from, s,
+                   static_cast<float>(scale), out.data_ptr<float>() + (from * s.heads + h) * s.dv, s.heads * s.dv);
     }
   });
   return out;
@@ -129,8 +133,13 @@ void append_to_cache(LayerCache& cache, const at::Tensor& k, const at::Tensor& v
                      const std::vector<int64_t>& positions) {
   rows_f32(k, "append_to_cache", "k"), rows_f32(v, "append_to_cache", "v");
   const int64_t kv_heads = k.size(1), dk = k.size(2), dv = v.size(2);
+  TORCH_CHECK(k.size(0) == static_cast<int64_t>(slots.size()) && v.size(0) == k.size(0) && slots.size() == positions.size() &&
+                  cache.keys.size(1) == kv_heads && cache.keys.size(2) == dk && cache.values.size(3) == dv,
+              "append_to_cache: k ", k.sizes(), ", v ", v.sizes(), " do not fit cache ", cache.keys.sizes());
   for (size_t i = 0; i < slots.size(); ++i) {
-    TORCH_CHECK(positions[i] < cache.capacity, "append_to_cache: position ", positions[i], " beyond capacity ", cache.capacity);
+    TORCH_CHECK(slots[i] >= 0 && slots[i] < cache.keys.size(0), "append_to_cache: slot ", slots[i], " of ", cache.keys.size(0));
+    TORCH_CHECK(positions[i] >= 0 && positions[i] < cache.capacity, "append_to_cache: position ", positions[i], " beyond capacity ",
+                cache.capacity);
     const int64_t row = static_cast<int64_t>(i);
     for (int64_t h = 0; h < kv_heads; ++h) {
       const float* key = k.data_ptr<float>() + row * k.stride(0) + h * k.stride(1);
@@ -168,14 +177,15 @@ void decode_heads(const float* q, int64_t q_stride, int heads, const float* keys
     for (int64_t j = 0; j < length; ++j) packed_p[j * kTileHeight + h] = row[j];
   }
   for (int64_t d = 0; d < s.dv; d += kPanelWidth)
-    kernels.gemm_tile(length, packed_p, values + d, s.dv, out + d, s.dv, heads, static_cast<int>(std::min<int64_t>(kPanelWidth, s.dv - d)), false);
+    kernels.gemm_tile(length, packed_p, values + d, s.dv, out + d, s.dv, heads, static_cast<int>(std::min<int64_t>(kPanelWidth, s.dv - d)),
+                      false);
   for (int h = 0; h < heads; ++h) scale_row(out + h * s.dv, s.dv, inverse_sum[h]);
 }
 
 }  // namespace
 
-at::Tensor attention_decode(const at::Tensor& q, const LayerCache& cache, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
-                            double scale) {
+at::Tensor attention_decode(const at::Tensor& q, const LayerCache& cache, const std::vector<int64_t>& slots,
+                            const std::vector<int64_t>& positions, double scale) {
   rows_f32(q, "attention_decode", "q");
   const Shape s{q.size(0), q.size(1), cache.keys.size(1), q.size(2), cache.values.size(3)};
   TORCH_CHECK(cache.keys.size(2) == s.dk && static_cast<int64_t>(slots.size()) == s.n && slots.size() == positions.size(),
@@ -193,7 +203,8 @@ at::Tensor attention_decode(const at::Tensor& q, const LayerCache& cache, const 
                        static_cast<int>(std::min<int64_t>(kTileHeight, group - first)),
                        cache.keys.data_ptr<float>() + (slot * s.kv_heads + kv) * s.dk * cache.capacity,
                        cache.values.data_ptr<float>() + (slot * s.kv_heads + kv) * cache.values.size(2) * s.dv, cache.capacity,
-                       positions[static_cast<size_t>(i)] + 1, s, static_cast<float>(scale), out.data_ptr<float>() + (i * s.heads + h) * s.dv, buffer);
+                       positions[static_cast<size_t>(i)] + 1, s, static_cast<float>(scale),
+                       out.data_ptr<float>() + (i * s.heads + h) * s.dv, buffer);
         }
     }
   });
