@@ -37,13 +37,13 @@ struct GenerateOptions {
 
 class Session {
  public:
-  Session(const GenerateOptions& options) : options_(options), folder_(load_model_folder(options.model, options.template_name)) {}
+  explicit Session(const GenerateOptions& options) : options_(options), folder_(load_model_folder(options.model, options.template_name)) {}
 
   void converse();
   void answer_file();
 
  private:
-  records::Group prompt_group(uint64_t id, std::vector<int32_t> ids) const;
+  records::Group prompt_group(uint64_t id, const std::vector<int32_t>& ids) const;
   std::vector<int32_t> parse_prompt(const std::string& line, const std::string& where) const;
   void sample(std::vector<records::Group>& groups, const generate::Generator::OnToken& on_token = {});
   std::vector<std::vector<int32_t>> read_prompts() const;
@@ -54,7 +54,7 @@ class Session {
   ModelFolder folder_;
 };
 
-records::Group Session::prompt_group(uint64_t id, std::vector<int32_t> ids) const {
+records::Group Session::prompt_group(uint64_t id, const std::vector<int32_t>& ids) const {
   if (ids.empty()) throw InputError("prompt: expected text, found nothing");
   records::Group group;
   group.set_id(id);

@@ -127,7 +127,11 @@ int plan(const PlanOptions& options, comm::Communicator& world) {
   if (world.rank() != 0) return kExitDone;
   const std::vector<std::string> roles = roles::describe_colocated(hosts_of(ranks, world));
   const std::vector<StagePlan> stages = make_plan(recipe, ranks);
-  options.as_json ? print_json(recipe, roles, stages) : print_text(recipe, roles, stages);
+  if (options.as_json) {
+    print_json(recipe, roles, stages);
+  } else {
+    print_text(recipe, roles, stages);
+  }
   return kExitDone;
 }
 
