@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include "core/base/error.h"
 #include "launcher/run_config.h"
@@ -304,7 +305,23 @@ TEST_CASE("texts that the tokenizer cannot write") {
               "stage"});
 }
 
+/// Puts COHORT_DATA back for the tests that come after.
+class KeepDataFolder {
+ public:
+  KeepDataFolder() {
+    const char* value = std::getenv("COHORT_DATA");
+    if (value != nullptr) value_ = value;
+  }
+  ~KeepDataFolder() { value_ ? setenv("COHORT_DATA", value_->c_str(), 1) : unsetenv("COHORT_DATA"); }
+  KeepDataFolder(const KeepDataFolder&) = delete;
+  KeepDataFolder& operator=(const KeepDataFolder&) = delete;
+
+ private:
+  std::optional<std::string> value_;
+};
+
 TEST_CASE("data files that cannot be used are named by their own lines") {
+  const KeepDataFolder keep;
   const TempDir folder;
   const auto data_of = [&](const std::string& path) { return with({{15, "      path: " + path}}); };
   std::ofstream(folder / "rows.jsonl") << R"({"question": "1+1?", "answer": "1+1=2\n#### 2"})"
@@ -325,7 +342,6 @@ TEST_CASE("data files that cannot be used are named by their own lines") {
   CHECK(problems(data_of("$COHORT_DATA/rows.jsonl"), {"stages.zero.data.skip_bad_rows=true"}) == Lines{});
   CHECK(problems(data_of("$COHORT_DATA/missing.jsonl")) ==
         Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, found \"" + folder / "missing.jsonl" + "\""});
-  unsetenv("COHORT_DATA");
 }
 
 TEST_CASE("every problem is told at once, those of the file and those of the graph") {
