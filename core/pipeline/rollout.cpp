@@ -41,7 +41,7 @@ std::string sample_line(const records::Group& g, const records::Sample& s, const
   for (const auto& component : s.rewards()) reward[component.name()] = component.value();
   reward["total"] = s.total_reward();
   const std::vector<int32_t> response(s.response_ids().begin(), s.response_ids().end());
-  const nlohmann::ordered_json line = {{"step", g.step()},
+  const nlohmann::ordered_json line = {{"step", g.step() + 1},  // steps count from 1, as in metrics.jsonl
                                        {"question_id", g.question().id()},
                                        {"sample", s.index()},
                                        {"prompt_ids", std::vector<int32_t>(g.prompt_ids().begin(), g.prompt_ids().end())},

@@ -82,7 +82,7 @@ Scorer::VerifiedComponent Scorer::verified_component(const records::Question& qu
 }
 
 void Scorer::add_preference(const records::Group& group, records::Sample& sample) const {
-  const bool counts = group.question().category() == records::HELPFUL && config_.preference > 0.0 &&
+  const bool counts = group.question().category() != records::REASONING && config_.preference > 0.0 &&
                       group.step() >= static_cast<uint64_t>(config_.preference_from_step);
   if (!counts) return;
   if (!preference_) throw Fault("a preference weight is set and no preference model was given");

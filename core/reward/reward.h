@@ -6,7 +6,7 @@
 ///   accuracy     REASONING             verifier on the answer: 1 CORRECT, else 0 (reward_style signed: -1 WRONG; UNDECIDED is always 0)
 ///   helpfulness  HELPFUL               the same
 ///   safety       SAFETY                the same
-///   preference   HELPFUL               a reward model's score, from step `preference_from_step` on, where one is given
+///   preference   HELPFUL, SAFETY       a reward model's score, from step `preference_from_step` on, where one is given
 ///   format       all                   1 when the completion is well formed (core/text/template.h) and not cut at the length limit, else 0
 ///   language     all                   share of words of the thought in the question's language; of the whole completion where the
 ///   template

@@ -10,6 +10,8 @@ namespace cohort::kernels {
 void adamw(const at::Tensor& values, const at::Tensor& grads, const at::Tensor& m, const at::Tensor& v, int64_t step, double grad_scale,
            const AdamWOptions& o) {
   for (const auto& t : {values, grads, m, v}) dense_f32(t, "adamw", "state");
+  TORCH_CHECK(grads.numel() == values.numel() && m.numel() == values.numel() && v.numel() == values.numel(),
+              "adamw: expected tensors of one length, found ", values.numel(), ", ", grads.numel(), ", ", m.numel(), ", ", v.numel());
   const double bias1 = 1.0 - std::pow(o.beta1, static_cast<double>(step)), bias2 = 1.0 - std::pow(o.beta2, static_cast<double>(step));
   row_kernels().adamw(values.data_ptr<float>(), grads.data_ptr<float>(), m.data_ptr<float>(), v.data_ptr<float>(), values.numel(),
                       static_cast<float>(grad_scale), static_cast<float>(o.lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2),

@@ -8,11 +8,17 @@
 #include "core/eval/evaluation.h"
 #include "core/pipeline/rollout.h"
 #include "core/pipeline/stages/stages.h"
+#include "core/text/utf8.h"
 
 namespace cohort::pipeline {
 namespace {
 
 constexpr int64_t kChunk = 128;  // questions sampled between two looks at the clock and the stop flag
+
+/// Bytes that are no text are not readable, and could not be stored as text either.
+bool is_text(const text::Parsed& parsed) {
+  return text::replace_invalid(parsed.think) == parsed.think && text::replace_invalid(parsed.answer) == parsed.answer;
+}
 
 bool keep(const records::Sample& s, double min_language) {
   const auto* format = reward::find_component(s, "format");
@@ -29,6 +35,7 @@ std::vector<records::Trace> kept_traces(const StageContext& c, const RejectionSa
       if (kept >= stage.max_per_question || !keep(s, stage.min_language)) continue;
       const std::vector<int32_t> response(s.response_ids().begin(), s.response_ids().end());
       const text::Parsed parsed = text::parse_completion(prompt_template, c.tokenizer, response);
+      if (!is_text(parsed)) continue;
       records::Trace t;
       *t.mutable_question() = g.question();
       t.set_think(parsed.think), t.set_answer(parsed.answer);

@@ -146,8 +146,14 @@ TEST_CASE("general questions: helpfulness, preference from its step on, safety",
   safety.set_step(10);
   scorer(config, preference).score(safety, refusing);
   CHECK(value(refusing, "safety") == 1.0);
-  CHECK(find_component(refusing, "preference") == nullptr);
-  CHECK(calls == 1);
+  CHECK(value(refusing, "preference") == 3.0);
+  CHECK(calls == 2);
+  records::Group reasoning = group_of(records::REASONING, "number", "12");
+  reasoning.set_step(10);
+  records::Sample right = answered("a", "12");
+  scorer(config, preference).score(reasoning, right);
+  CHECK(find_component(right, "preference") == nullptr);
+  CHECK(calls == 2);
 }
 
 TEST_CASE("the whole group is scored", "[reward]") {

@@ -45,6 +45,12 @@ TEST_CASE("tokens come as often as softmax says") {
   check_shares(shares(kLogits, {.temperature = 3.0}), softmax(kLogits, 3.0, all));
 }
 
+TEST_CASE("the uniform number 0 belongs to the first token, an edge to the next one") {
+  const std::vector<float> even = {1.0f, 1.0f, 1.0f, 1.0f};
+  for (const auto& [uniform, id] : {std::pair<double, int64_t>{0.0, 0}, {0.2499, 0}, {0.25, 1}, {0.5, 2}, {0.7499, 2}, {0.75, 3}})
+    CHECK(sample_token(even.data(), 4, {}, uniform).id == id);
+}
+
 TEST_CASE("top-k keeps the likeliest tokens, ties by index") {
   check_shares(shares(kLogits, {.top_k = 2}), softmax(kLogits, 1.0, {2, 4}));
   check_shares(shares(kLogits, {.top_k = 3}), softmax(kLogits, 1.0, {2, 4, 0}));
@@ -54,11 +60,11 @@ TEST_CASE("top-k keeps the likeliest tokens, ties by index") {
 
 TEST_CASE("top-p keeps the smallest set of likeliest tokens with that mass") {
   // Probabilities in falling order: 0.548 (token 2), 0.223 (4), 0.100 (0), 0.100 (3), 0.027 (1), 0.001 (5).
-  // …
   check_shares(shares(kLogits, {.top_p = 0.5}), softmax(kLogits, 1.0, {2}));
   check_shares(shares(kLogits, {.top_p = 0.6}), softmax(kLogits, 1.0, {2, 4}));
   check_shares(shares(kLogits, {.top_p = 0.8}), softmax(kLogits, 1.0, {2, 4, 0}));
   check_shares(shares(kLogits, {.top_p = 1e-9}), softmax(kLogits, 1.0, {2}));
+  check_shares(shares(kLogits, {.top_p = 0.0}), softmax(kLogits, 1.0, {2}));  // never nothing
   check_shares(shares(kLogits, {.top_p = 0.8, .top_k = 2}), softmax(kLogits, 1.0, {2, 4}));
 }
 
@@ -74,7 +80,7 @@ TEST_CASE("temperature 0 is greedy, ties by index, whatever the uniform number")
 
 TEST_CASE("the recorded log-probability is the trainer's to the bit, before top-k and top-p") {
   const at::Tensor logits = test::random_tensor({40, 60}, 1);
-  for (const double temperature : {1.0, 0.7, 1.9})
+  for (const double temperature : {0.1, 0.3, 0.6, 0.7, 0.85, 1.0, 1.1, 1.3, 1.9})
     for (const SampleOptions& options : {SampleOptions{temperature, 1.0, 0}, SampleOptions{temperature, 0.5, 7}})
       for (int64_t row = 0; row < 40; ++row) {
         const SampledToken token = sample_token(logits.data_ptr<float>() + row * 60, 47, options, static_cast<double>(row) / 40.0);
