@@ -1,5 +1,6 @@
 #include "core/eval/evaluation.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -35,6 +36,10 @@ records::Group summary_of(const records::Group& group) {
   return summary;
 }
 
+namespace {
+bool is_reasoning(const records::Group& g) { return g.question().category() == records::REASONING; }
+}  // namespace
+
 records::EvalResult summarise(const std::vector<records::Group>& groups) {
   struct Mean {
     double sum = 0.0;
@@ -43,10 +48,13 @@ records::EvalResult summarise(const std::vector<records::Group>& groups) {
   std::map<std::string, Mean> means;
   records::EvalResult result;
   result.set_questions(groups.size());
+  const bool reasoning = std::any_of(groups.begin(), groups.end(), is_reasoning);
   for (const records::Group& g : groups)
     for (const records::Sample& s : g.samples()) {
-      for (const records::RewardComponent& c : s.rewards()) means[c.name()].sum += c.value(), ++means[c.name()].count;
-      means["length"].sum += s.response_length(), ++means["length"].count;
+      const bool shape_counts = !reasoning || is_reasoning(g);
+      for (const records::RewardComponent& c : s.rewards())
+        if (shape_counts || (c.name() != "format" && c.name() != "language")) means[c.name()].sum += c.value(), ++means[c.name()].count;
+      if (shape_counts) means["length"].sum += s.response_length(), ++means["length"].count;
       result.set_samples(result.samples() + 1);
       if (s.outcome() == records::UNDECIDED) result.set_undecided(result.undecided() + 1);
     }

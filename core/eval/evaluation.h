@@ -22,8 +22,8 @@ void answer(std::vector<records::Group>& groups, model::CausalLM& model, const t
 /// A copy without token ids and log-probabilities: what is counted and logged.
 records::Group summary_of(const records::Group& group);
 
-/// Means over samples of what applies to each question: accuracy (reasoning), format and language (all), helpfulness and preference (helpful),
-/// safety, response length.
+/// Means over samples: accuracy, format, language and response length of the reasoning questions (of all questions where there are none of them);
+/// helpfulness, safety and preference of the general ones they apply to.
 records::EvalResult summarise(const std::vector<records::Group>& groups);
 
 }  // namespace cohort::eval

@@ -181,7 +181,7 @@ const std::vector<std::string>& architecture_preset_names() {
 
 Architecture architecture_preset(const std::string& name) {
   if (name == "deepseek_v3_tiny") return deepseek_v3_tiny();
-  if (name == "dense_tiny") return dense(64, 3, 192);
+  if (name == "dense_tiny") return dense(96, 3, 256);
   if (name == "calibration_a") return calibration(32, 2, 2);
   if (name == "calibration_b") return calibration(64, 4, 4);
   if (name == "deepseek_v3") return deepseek_v3();
