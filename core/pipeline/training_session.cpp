@@ -85,6 +85,8 @@ void TrainingSession::open_files(uint64_t metrics_bytes, uint64_t samples_bytes)
 
 void TrainingSession::begin() {
   if (restored_) return;
+  // What lies there belongs to another configuration; its step numbers would outlive the new ones.
+  if (context_.team.leads()) std::filesystem::remove_all(context_.checkpoint_folder());
   open_files(file_size(context_.output("metrics.jsonl")), 0);
   save(0);
 }
