@@ -27,8 +27,8 @@ Optimizer::Step Optimizer::step() {
   result.grad_norm = std::sqrt(kernels::sum_of_squares(parameters_.grads()));
   result.lr = learning_rate(config_, steps_, total_steps_);
   result.skipped = !std::isfinite(result.grad_norm);
-  ++steps_;
   if (result.skipped) return result;
+  ++steps_;
   const double scale = config_.clip_grad > 0.0 ? std::min(1.0, config_.clip_grad / (result.grad_norm + 1e-6)) : 1.0;
   kernels::adamw(parameters_.values(), parameters_.grads(), m_, v_, steps_, scale,
                  {result.lr, config_.betas[0], config_.betas[1], config_.eps, config_.weight_decay});

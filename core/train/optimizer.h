@@ -24,7 +24,7 @@ class Optimizer {
   /// Updates the parameters from parameters.grads().
   Step step();
 
-  int64_t steps() const { return steps_; }
+  int64_t steps() const { return steps_; }  ///< taken; a skipped one does not count
   void set_steps(int64_t steps) { steps_ = steps; }
   at::Tensor first_moment() const { return m_; }
   at::Tensor second_moment() const { return v_; }
