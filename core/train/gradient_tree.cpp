@@ -7,9 +7,8 @@
 namespace cohort::train {
 
 int64_t slot_of(int64_t i, int64_t count, int64_t slots) {
-  int64_t slot = i * slots / count;
+  int64_t slot = i * slots / count;  // never too large, because its range begins at or before i
   while (slot_range(count, slots, slot).second <= i) ++slot;
-  while (slot_range(count, slots, slot).first > i) --slot;
   return slot;
 }
 
