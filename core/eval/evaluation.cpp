@@ -7,8 +7,8 @@
 
 namespace cohort::eval {
 
-std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begin, int64_t end, uint64_t first_id, const text::PromptTemplate& prompt_template,
-                                const text::Tokenizer& tokenizer) {
+std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begin, int64_t end, uint64_t first_id,
+                                const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer) {
   std::vector<records::Group> groups;
   for (int64_t i = begin; i < end; ++i) {
     records::Group g;
@@ -20,8 +20,8 @@ std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begi
   return groups;
 }
 
-void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer, const generate::RolloutConfig& rollout,
-            const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version) {
+void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer,
+            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version) {
   generate::Generator(model, tokenizer, rollout).generate(groups, key, policy_version);
   for (records::Group& g : groups) {
     scorer.score(g);

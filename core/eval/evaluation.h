@@ -12,18 +12,18 @@
 namespace cohort::eval {
 
 /// Groups for positions [begin, end) of a set, with prompts rendered and ids `first_id` + position.
-std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begin, int64_t end, uint64_t first_id, const text::PromptTemplate& prompt_template,
-                                const text::Tokenizer& tokenizer);
+std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begin, int64_t end, uint64_t first_id,
+                                const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer);
 
 /// Samples and scores the groups in place.
-void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer, const generate::RolloutConfig& rollout,
-            const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version);
+void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer,
+            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version);
 
 /// A copy without token ids and log-probabilities: what is counted and logged.
 records::Group summary_of(const records::Group& group);
 
-/// Means over samples: accuracy, format, language and response length of the reasoning questions (of all questions where there are none of them);
-/// helpfulness, safety and preference of the general ones they apply to.
+/// Means over samples: accuracy, format, language and response length of the reasoning questions (of all questions where there are none of
+/// them); helpfulness, safety and preference of the general ones they apply to.
 records::EvalResult summarise(const std::vector<records::Group>& groups);
 
 }  // namespace cohort::eval

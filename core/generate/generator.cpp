@@ -27,8 +27,14 @@ class Session {
  public:
   Session(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config, const SampleKey& key, uint64_t version,
           const Generator::OnToken& on_token, std::vector<records::Group>& groups)
-      : model_(model), config_(config), key_(key), version_(version), on_token_(on_token), groups_(groups),
-        vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)), end_id_(tokenizer.end_id()),
+      : model_(model),
+        config_(config),
+        key_(key),
+        version_(version),
+        on_token_(on_token),
+        groups_(groups),
+        vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)),
+        end_id_(tokenizer.end_id()),
         sampling_{config.temperature, config.top_p, config.top_k},
         cache_(model.architecture(), slots(), longest()) {
     for (int64_t s = slots() - 1; s >= 0; --s) free_.push_back(s);
@@ -53,8 +59,8 @@ class Session {
     for (const records::Group& g : groups_) prompt = std::max<int64_t>(prompt, g.prompt_ids_size());
     const int64_t total = prompt + config_.max_response_length, limit = model_.architecture().max_position_embeddings;
     if (total > limit)
-      throw InputError(fmt::format("rollout.max_response_length: expected prompt and answer within {} positions, found {} + {}", limit, prompt,
-                                   config_.max_response_length));
+      throw InputError(fmt::format("rollout.max_response_length: expected prompt and answer within {} positions, found {} + {}", limit,
+                                   prompt, config_.max_response_length));
     return total;
   }
 

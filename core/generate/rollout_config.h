@@ -19,7 +19,8 @@ struct RolloutConfig {
   void visit(Visitor& v) {
     v.integer("n", n, config::at_least(1), "answers per question (the group size G)");
     v.number("temperature", temperature, config::at_least(0.0), "softmax temperature; 0 is greedy");
-    v.number("top_p", top_p, config::between(0.0, 1.0), "nucleus; 1 is off. In RL it makes the sampling policy differ from the trained one");
+    v.number("top_p", top_p, config::between(0.0, 1.0),
+             "nucleus; 1 is off. In RL it makes the sampling policy differ from the trained one");
     v.rule(top_p > 0.0, "top_p", "above 0", "0");
     v.integer("top_k", top_k, config::at_least(0), "sample among the k likeliest tokens; 0 is off");
     v.integer("max_response_length", max_response_length, config::at_least(1), "tokens; longer answers are cut (finish reason: length)");

@@ -44,7 +44,8 @@ int64_t layer_parameters(const Architecture& a, int64_t experts) {
 }  // namespace
 
 bool Architecture::is_moe_layer(int64_t layer) const {
-  return n_routed_experts > 0 && layer >= first_k_dense_replace && std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
+  return n_routed_experts > 0 && layer >= first_k_dense_replace &&
+         std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
 }
 
 int64_t Architecture::parameters() const {
@@ -298,7 +299,9 @@ Architecture architecture_from_json(const nlohmann::json& config, const std::str
   keys.number("rms_norm_eps", a.rms_norm_eps), keys.flag("tie_word_embeddings", a.tie_word_embeddings, false);
   keys.number("initializer_range", a.initializer_range, false);
   // transformers 5 moves rope_theta and rope_scaling into rope_parameters; published files have them at the top.
-  const nlohmann::json rope = keys.has("rope_parameters") ? config.at("rope_parameters") : keys.has("rope_scaling") ? config.at("rope_scaling") : nlohmann::json();
+  const nlohmann::json rope = keys.has("rope_parameters") ? config.at("rope_parameters")
+                              : keys.has("rope_scaling")  ? config.at("rope_scaling")
+                                                          : nlohmann::json();
   if (rope.is_object() && rope.contains("rope_theta")) JsonKeys(rope, where + ": rope_parameters").number("rope_theta", a.rope_theta);
   keys.number("rope_theta", a.rope_theta, false);
   if (deepseek) {
@@ -338,11 +341,19 @@ nlohmann::json architecture_to_json(const Architecture& a) {
                       {"torch_dtype", "float32"}};
   const RopeScaling& r = a.rope_scaling;
   if (r.type == "yarn")
-    j["rope_scaling"] = {{"type", r.type}, {"factor", r.factor}, {"original_max_position_embeddings", static_cast<int64_t>(r.original_max_position_embeddings)},
-                         {"beta_fast", r.beta_fast}, {"beta_slow", r.beta_slow}, {"mscale", r.mscale}, {"mscale_all_dim", r.mscale_all_dim}};
+    j["rope_scaling"] = {{"type", r.type},
+                         {"factor", r.factor},
+                         {"original_max_position_embeddings", static_cast<int64_t>(r.original_max_position_embeddings)},
+                         {"beta_fast", r.beta_fast},
+                         {"beta_slow", r.beta_slow},
+                         {"mscale", r.mscale},
+                         {"mscale_all_dim", r.mscale_all_dim}};
   if (r.type == "llama3")
-    j["rope_scaling"] = {{"rope_type", r.type}, {"factor", r.factor}, {"original_max_position_embeddings", static_cast<int64_t>(r.original_max_position_embeddings)},
-                         {"low_freq_factor", r.low_freq_factor}, {"high_freq_factor", r.high_freq_factor}};
+    j["rope_scaling"] = {{"rope_type", r.type},
+                         {"factor", r.factor},
+                         {"original_max_position_embeddings", static_cast<int64_t>(r.original_max_position_embeddings)},
+                         {"low_freq_factor", r.low_freq_factor},
+                         {"high_freq_factor", r.high_freq_factor}};
   if (a.uses_mla()) {
     j["architectures"] = {"DeepseekV3ForCausalLM"};
     j["q_lora_rank"] = a.q_lora_rank > 0 ? nlohmann::json(a.q_lora_rank) : nlohmann::json(nullptr);
@@ -356,7 +367,8 @@ nlohmann::json architecture_to_json(const Architecture& a) {
   if (a.n_routed_experts > 0) {
     const bool deepseek = a.model_type == "deepseek_v3";
     j[deepseek ? "n_routed_experts" : "num_experts"] = a.n_routed_experts;
-    j["num_experts_per_tok"] = a.num_experts_per_tok, j["moe_intermediate_size"] = a.moe_intermediate_size, j["norm_topk_prob"] = a.norm_topk_prob;
+    j["num_experts_per_tok"] = a.num_experts_per_tok, j["moe_intermediate_size"] = a.moe_intermediate_size,
+    j["norm_topk_prob"] = a.norm_topk_prob;
     if (!deepseek) j["mlp_only_layers"] = a.mlp_only_layers, j["decoder_sparse_step"] = 1;
     if (deepseek) {
       j["n_shared_experts"] = a.n_shared_experts, j["n_group"] = a.n_group, j["topk_group"] = a.topk_group;

@@ -31,7 +31,8 @@ class CausalLM {
   /// The same, and fills the slot slots[b] of the cache with sequence b. No gradients.
   at::Tensor prefill(const TokenBatch& batch, const std::vector<int64_t>& slots, KvCache& cache);
   /// One token per row at positions[i] of slots[i] → hidden states [B, D]. No gradients.
-  at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions, KvCache& cache);
+  at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
+                    KvCache& cache);
 
   /// Hidden rows [N, D] → logits [N, V], fp32 always.
   at::Tensor logits(const at::Tensor& hidden_ND);
@@ -45,8 +46,8 @@ class CausalLM {
   /// Router selection biases of the mixture layers, in layer order. State, but not trained by gradient.
   std::vector<at::Tensor> router_biases() const;
 
-  /// A tied head collects its gradient apart from the embedding's, so that micro-batches do not change the order of sums. This adds it to the
-  /// embedding's. Call once after the last backward pass of a gradient.
+  /// A tied head collects its gradient apart from the embedding's, so that micro-batches do not change the order of sums. This adds it to
+  /// the embedding's. Call once after the last backward pass of a gradient.
   void fold_gradients();
   void zero_gradients();
 

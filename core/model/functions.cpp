@@ -42,8 +42,8 @@ struct EmbedFunction : Function<EmbedFunction> {
 };
 
 struct LinearFunction : Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& bias, const Untracked& grad,
-                            const Untracked& bias_grad, ComputeType type) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& bias,
+                            const Untracked& grad, const Untracked& bias_grad, ComputeType type) {
     const at::Tensor xr = round_to(x.contiguous(), type), wr = round_to(weight, type);
     ctx->save_for_backward({xr, wr});
     ctx->saved_data["grad"] = grad.tensor;
@@ -99,7 +99,9 @@ struct RmsNormFunction : Function<RmsNormFunction> {
     const auto saved = ctx->get_saved_variables();
     return {kernels::rms_norm_backward(dy[0].contiguous(), saved[0], saved[1], ctx->saved_data["inverse_rms"].toTensor(),
                                        ctx->saved_data["grad"].toTensor()),
-            {}, {}, {}};
+            {},
+            {},
+            {}};
   }
 };
 
@@ -113,7 +115,10 @@ struct RotateFunction : Function<RotateFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     return {kernels::rope(dy[0].contiguous(), ctx->saved_data["positions"].toTensor(), ctx->saved_data["cosine"].toTensor(),
                           ctx->saved_data["sine"].toTensor(), static_cast<kernels::RopeLayout>(ctx->saved_data["layout"].toInt()), -1.0f),
-            {}, {}, {}, {}};
+            {},
+            {},
+            {},
+            {}};
   }
 };
 
@@ -187,7 +192,8 @@ struct ExpertsFunction : Function<ExpertsFunction> {
 };
 
 struct BalanceFunction : Function<BalanceFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& scores, const at::Tensor& experts, const std::vector<int64_t>& offsets) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& scores, const at::Tensor& experts,
+                            const std::vector<int64_t>& offsets) {
     const int64_t e = scores.size(1), k = experts.size(1);
     at::Tensor grad = at::zeros_like(scores);
     double total = 0.0;
@@ -202,7 +208,8 @@ struct BalanceFunction : Function<BalanceFunction> {
         for (int64_t j = 0; j < e; ++j) sum += row[j], inner += f[static_cast<size_t>(j)] * row[j];
         total += inner / sum / static_cast<double>(length);
         for (int64_t j = 0; j < e; ++j)
-          grad.data_ptr<float>()[t * e + j] = static_cast<float>((f[static_cast<size_t>(j)] - inner / sum) / sum / static_cast<double>(length));
+          grad.data_ptr<float>()[t * e + j] =
+              static_cast<float>((f[static_cast<size_t>(j)] - inner / sum) / sum / static_cast<double>(length));
       }
     }
     ctx->saved_data["grad"] = grad;
@@ -227,7 +234,9 @@ struct TokenLogprobFunction : Function<TokenLogprobFunction> {
     const at::Tensor dlogprob = dy[0].defined() ? dy[0].contiguous() : at::zeros({ids.numel()}, at::kFloat);
     return {kernels::token_logprob_backward(dlogprob, dy[1].defined() ? dy[1].contiguous() : at::Tensor(), forward, ids,
                                             ctx->saved_data["scale"].toDouble(), ctx->saved_data["limit"].toInt()),
-            {}, {}, {}};
+            {},
+            {},
+            {}};
   }
 };
 
@@ -241,21 +250,24 @@ at::Tensor embed(const at::Tensor& ids, const Parameter& table) {
 
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias, ComputeType type) {
   const at::Tensor b = bias ? bias->value : at::Tensor();
-  if (recording()) return LinearFunction::apply(x, weight.value, Untracked{b}, Untracked{weight.grad}, Untracked{bias ? bias->grad : at::Tensor()}, type);
+  if (recording())
+    return LinearFunction::apply(x, weight.value, Untracked{b}, Untracked{weight.grad}, Untracked{bias ? bias->grad : at::Tensor()}, type);
   return round_to(kernels::linear(round_to(x.contiguous(), type), round_to(weight.value, type), b), type);
 }
 
 at::Tensor linear_per_head(const at::Tensor& x, const Parameter& weight, int64_t heads, int64_t first, int64_t count, bool transposed,
                            ComputeType type) {
   if (recording()) return LinearPerHeadFunction::apply(x, weight.value, Untracked{weight.grad}, heads, first, count, transposed, type);
-  return round_to(kernels::linear_per_head(round_to(x, type), head_slice(round_to(weight.value, type), heads, first, count, transposed)), type);
+  return round_to(kernels::linear_per_head(round_to(x, type), head_slice(round_to(weight.value, type), heads, first, count, transposed)),
+                  type);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps) {
   return recording() ? RmsNormFunction::apply(x, weight.value, Untracked{weight.grad}, eps) : kernels::rms_norm(x, weight.value, eps).first;
 }
 
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, kernels::RopeLayout layout) {
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine,
+                  kernels::RopeLayout layout) {
   return recording() ? RotateFunction::apply(x, positions, cosine, sine, layout) : kernels::rope(x, positions, cosine, sine, layout, 1.0f);
 }
 
@@ -273,9 +285,10 @@ kernels::Route route(const at::Tensor& logits, const at::Tensor& bias, const ker
   return {out[0], out[1], out[2]};
 }
 
-at::Tensor run_experts(const at::Tensor& x, const at::Tensor& experts, const at::Tensor& weights, const Parameter& gate, const Parameter& up,
-                       const Parameter& down, ComputeType type) {
-  const kernels::ExpertWeights w{round_to(gate.value.detach(), type), round_to(up.value.detach(), type), round_to(down.value.detach(), type)};
+at::Tensor run_experts(const at::Tensor& x, const at::Tensor& experts, const at::Tensor& weights, const Parameter& gate,
+                       const Parameter& up, const Parameter& down, ComputeType type) {
+  const kernels::ExpertWeights w{round_to(gate.value.detach(), type), round_to(up.value.detach(), type),
+                                 round_to(down.value.detach(), type)};
   if (!recording()) return round_to(kernels::moe_experts(round_to(x, type), experts, weights, w, nullptr), type);
   auto holder = c10::make_intrusive<TapeHolder>();
   holder->weights = w;

@@ -21,8 +21,8 @@ enum class ComputeType { kFloat32, kBFloat16 };
 
 at::Tensor embed(const at::Tensor& ids_N, const Parameter& table);
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias, ComputeType type);
-/// The rows [first, first + count) of each head of `weight` [H·rows, K]: forward x [N, H, K] → [N, H, count]; `transposed` multiplies by the
-/// slice from the other side: x [N, H, count] → [N, H, K]. For the two halves of MLA's kv_b_proj.
+/// The rows [first, first + count) of each head of `weight` [H·rows, K]: forward x [N, H, K] → [N, H, count]; `transposed` multiplies by
+/// the slice from the other side: x [N, H, count] → [N, H, K]. For the two halves of MLA's kv_b_proj.
 at::Tensor linear_per_head(const at::Tensor& x_NHK, const Parameter& weight, int64_t heads, int64_t first, int64_t count, bool transposed,
                            ComputeType type);
 at::Tensor rms_norm(const at::Tensor& x_ND, const Parameter& weight, double eps);

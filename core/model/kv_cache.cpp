@@ -4,9 +4,8 @@ namespace cohort::model {
 
 KvCache::KvCache(const Architecture& a, int64_t slots, int64_t capacity) {
   for (int64_t i = 0; i < a.num_hidden_layers; ++i)
-    layers_.push_back(a.uses_mla()
-                          ? kernels::make_layer_cache(slots, 1, a.kv_lora_rank + a.qk_rope_head_dim, a.kv_lora_rank, capacity)
-                          : kernels::make_layer_cache(slots, a.num_key_value_heads, a.head_dim, a.head_dim, capacity));
+    layers_.push_back(a.uses_mla() ? kernels::make_layer_cache(slots, 1, a.kv_lora_rank + a.qk_rope_head_dim, a.kv_lora_rank, capacity)
+                                   : kernels::make_layer_cache(slots, a.num_key_value_heads, a.head_dim, a.head_dim, capacity));
 }
 
 void KvCache::copy(int64_t from, int64_t to, int64_t length) {

@@ -6,7 +6,8 @@
 
 namespace cohort::model {
 
-LogprobEntropy completion_logprobs(CausalLM& model, const std::vector<Completion>& batch, double temperature, int64_t vocab_limit, MoeTrace* trace) {
+LogprobEntropy completion_logprobs(CausalLM& model, const std::vector<Completion>& batch, double temperature, int64_t vocab_limit,
+                                   MoeTrace* trace) {
   std::vector<std::vector<int32_t>> sequences;
   std::vector<int64_t> rows, ids;
   int64_t offset = 0;

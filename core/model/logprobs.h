@@ -14,8 +14,8 @@ struct Completion {
   std::vector<int32_t> completion;  ///< at least one token
 };
 
-/// Of every completion token, one completion after the other: [N] log-probability and entropy under softmax(logits / temperature), over the first
-/// `vocab_limit` tokens. With gradients unless they are switched off.
+/// Of every completion token, one completion after the other: [N] log-probability and entropy under softmax(logits / temperature), over the
+/// first `vocab_limit` tokens. With gradients unless they are switched off.
 LogprobEntropy completion_logprobs(CausalLM& model, const std::vector<Completion>& batch, double temperature, int64_t vocab_limit,
                                    MoeTrace* trace = nullptr);
 

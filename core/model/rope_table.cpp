@@ -40,7 +40,9 @@ std::vector<double> rope_frequencies(const Architecture& a, int64_t dim) {
   std::vector<double> out;
   for (int64_t i = 0; i < dim / 2; ++i) {
     const double f = std::pow(a.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dim));
-    out.push_back(a.rope_scaling.type == "yarn" ? yarn_frequency(f, i, dim, a) : a.rope_scaling.type == "llama3" ? llama3_frequency(f, a.rope_scaling) : f);
+    out.push_back(a.rope_scaling.type == "yarn"     ? yarn_frequency(f, i, dim, a)
+                  : a.rope_scaling.type == "llama3" ? llama3_frequency(f, a.rope_scaling)
+                                                    : f);
   }
   return out;
 }

@@ -10,9 +10,9 @@
 namespace cohort::model {
 
 struct TokenBatch {
-  at::Tensor ids_N;                ///< int64
-  at::Tensor positions_N;          ///< int64, from 0 in each sequence
-  std::vector<int64_t> offsets;    ///< B+1: sequence b is [offsets[b], offsets[b+1])
+  at::Tensor ids_N;              ///< int64
+  at::Tensor positions_N;        ///< int64, from 0 in each sequence
+  std::vector<int64_t> offsets;  ///< B+1: sequence b is [offsets[b], offsets[b+1])
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
 };

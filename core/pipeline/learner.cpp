@@ -38,10 +38,12 @@ std::vector<double> sum_by_slot(Team& team, const std::vector<std::vector<double
   return total;
 }
 
-Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate, double aux_loss_coeff)
+Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate,
+                 double aux_loss_coeff)
     : model_(model), optimizer_(optimizer), team_(team), slots_(slots), bias_rate_(router_bias_update_rate), aux_coeff_(aux_loss_coeff) {
   if (slots_ % team.size() != 0)
-    throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(team.size()) + " ranks, found " + std::to_string(slots_));
+    throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(team.size()) + " ranks, found " +
+                     std::to_string(slots_));
 }
 
 std::pair<int64_t, int64_t> Learner::my_slots() const {

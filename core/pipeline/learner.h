@@ -1,8 +1,9 @@
 #pragma once
 /// One optimizer step on a batch that the team shares.
 ///
-/// The batch is cut into trainer.reduction_slots parts by position; each member works on its share of them, and gradients and sums are added in
-/// slot order (core/train/gradient_tree.h), so that the result has the same bits for any team size that divides the number of slots.
+/// The batch is cut into trainer.reduction_slots parts by position; each member works on its share of them, and gradients and sums are
+/// added in slot order (core/train/gradient_tree.h), so that the result has the same bits for any team size that divides the number of
+/// slots.
 
 #include <functional>
 #include <vector>
@@ -17,15 +18,17 @@ namespace cohort::pipeline {
 class Learner {
  public:
   /// Everything is borrowed. `router_bias_update_rate` and `aux_loss_coeff` balance the experts (0 and 0 in RL).
-  Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate, double aux_loss_coeff);
+  Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate,
+          double aux_loss_coeff);
 
   struct Result {
     train::Optimizer::Step optimizer;
     std::vector<double> sums;  ///< what `work` returned, added up over the batch
   };
 
-  /// Runs forward and backward of items [begin, end) of the batch, adding gradients; returns sums to be added over the batch, always the same
-  /// number of them. The trace, null without a mixture of experts, must be passed to the forward pass and trace->balance_loss added to the loss.
+  /// Runs forward and backward of items [begin, end) of the batch, adding gradients; returns sums to be added over the batch, always the
+  /// same number of them. The trace, null without a mixture of experts, must be passed to the forward pass and trace->balance_loss added to
+  /// the loss.
   using Work = std::function<std::vector<double>(int64_t begin, int64_t end, model::MoeTrace* trace)>;
 
   /// Collective. `count` items in `sequences` sequences (for the balance loss). Every member must call it with the same batch.

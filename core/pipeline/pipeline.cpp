@@ -64,7 +64,8 @@ void commit(const StageContext& c, StageOutput& out) {
     make_directories(folder);
     model::save_model(*out.model, folder);
     text::save_tokenizer(c.tokenizer, folder);
-    write_file_atomic(folder + "/cohort_model.json", nlohmann::json{{"template", out.prompt_template}, {"stage", c.stage.name}}.dump() + "\n");
+    write_file_atomic(folder + "/cohort_model.json",
+                      nlohmann::json{{"template", out.prompt_template}, {"stage", c.stage.name}}.dump() + "\n");
     fsync_directory(folder);
   } else {
     write_traces(temporary / "traces.jsonl", out.traces);
@@ -162,15 +163,16 @@ void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
 std::string stage_table(const Recipe& recipe) {
   const std::string path = recipe.run.output + "/summary.json";
   const auto summary = parse_json(read_file(path, kMaxResultBytes), path);
-  std::string table = fmt::format("{:<18}{:<20}{:>7}{:>8}{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", "stage", "type", "steps", "time", "tokens", "accuracy",
-                                  "format", "language", "preference", "helpfulness", "safety", "length");
+  std::string table = fmt::format("{:<18}{:<20}{:>7}{:>8}{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", "stage", "type", "steps", "time",
+                                  "tokens", "accuracy", "format", "language", "preference", "helpfulness", "safety", "length");
   for (const auto& s : summary.at("stages")) {
     const auto cell = [&](const char* key) -> std::string {
       return s.contains("eval") && s.at("eval").contains(key) ? fmt::format("{:.2f}", s.at("eval").at(key).get<double>()) : "-";
     };
-    table += fmt::format("{:<18}{:<20}{:>7}{:>7.0f}s{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", s.at("name").get<std::string>(), s.at("type").get<std::string>(),
-                         s.value("steps", 0), s.value("seconds", 0.0), s.value("tokens", 0), cell("accuracy"), cell("format"), cell("language"),
-                         cell("preference"), cell("helpfulness"), cell("safety"), cell("response_length"));
+    table +=
+        fmt::format("{:<18}{:<20}{:>7}{:>7.0f}s{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", s.at("name").get<std::string>(),
+                    s.at("type").get<std::string>(), s.value("steps", 0), s.value("seconds", 0.0), s.value("tokens", 0), cell("accuracy"),
+                    cell("format"), cell("language"), cell("preference"), cell("helpfulness"), cell("safety"), cell("response_length"));
   }
   return table;
 }

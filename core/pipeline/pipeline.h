@@ -1,8 +1,8 @@
 #pragma once
 /// Runs a recipe: stage after stage, each once.
 ///
-/// A finished stage whose hash (its config, its inputs' hashes, the recipe version) is unchanged is not run again; a changed one and all that depend
-/// on it are. A stage is committed by renaming its complete folder into place.
+/// A finished stage whose hash (its config, its inputs' hashes, the recipe version) is unchanged is not run again; a changed one and all
+/// that depend on it are. A stage is committed by renaming its complete folder into place.
 
 #include <string>
 
@@ -16,8 +16,8 @@ struct RunOptions {
   bool fresh = false;      ///< run everything again
 };
 
-/// Collective. Throws Stopped after a committed checkpoint when asked to stop; InputError for a stage name that does not exist or a run folder that
-/// another process holds.
+/// Collective. Throws Stopped after a committed checkpoint when asked to stop; InputError for a stage name that does not exist or a run
+/// folder that another process holds.
 void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options);
 
 /// The table of stages that a run ends with, from OUTPUT/summary.json.

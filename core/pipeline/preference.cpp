@@ -9,8 +9,8 @@
 
 namespace cohort::pipeline {
 
-std::vector<int32_t> preference_input(const records::Group& group, const records::Sample& sample, const text::PromptTemplate& prompt_template,
-                                      const text::Tokenizer& tokenizer) {
+std::vector<int32_t> preference_input(const records::Group& group, const records::Sample& sample,
+                                      const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer) {
   std::vector<int32_t> ids(group.prompt_ids().begin(), group.prompt_ids().end());
   const std::vector<int32_t> response(sample.response_ids().begin(), sample.response_ids().end());
   if (group.question().category() == records::SAFETY) {

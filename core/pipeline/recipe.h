@@ -1,8 +1,8 @@
 #pragma once
 /// The recipe: everything that a YAML file says. One struct per section and per stage type; defaults live here and nowhere else.
 ///
-/// Stages form a graph: `from` names the stage whose model is the start, `data.from` the stages whose traces are learned, `policy` the stage
-/// that is sampled, `preference_model` the stage that scores. check_recipe() finds what is wrong with the graph.
+/// Stages form a graph: `from` names the stage whose model is the start, `data.from` the stages whose traces are learned, `policy` the
+/// stage that is sampled, `preference_model` the stage that scores. check_recipe() finds what is wrong with the graph.
 
 #include <string>
 #include <variant>
@@ -63,7 +63,8 @@ struct ClusterSection {
   void visit(Visitor& v) {
     v.choice("placement", placement, {"colocated"}, "colocated: every rank rolls out, then trains");
     v.integer("expert_parallel_size", expert_parallel_size, config::between(1, 1), "ranks that share the experts; only 1 so far");
-    v.number("deadline_s", deadline_s, config::positive(), "seconds without movement after which a communication names the missing ranks and fails");
+    v.number("deadline_s", deadline_s, config::positive(),
+             "seconds without movement after which a communication names the missing ranks and fails");
   }
 };
 
@@ -76,13 +77,16 @@ struct TrainerSection {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.integer("micro_batch_size", micro_batch_size, config::at_least(1), "sequences in one forward and backward pass; does not change the result");
+    v.integer("micro_batch_size", micro_batch_size, config::at_least(1),
+              "sequences in one forward and backward pass; does not change the result");
     v.integer("reduction_slots", reduction_slots, config::at_least(1),
-              "a batch's gradient is summed as this many parts in a fixed tree, so that 1, 2, … ranks give the same bits; the number of ranks must divide it");
+              "a batch's gradient is summed as this many parts in a fixed tree, so that 1, 2, … ranks give the same bits; the number of "
+              "ranks must divide it");
     v.rule((reduction_slots & (reduction_slots - 1)) == 0, "reduction_slots", "a power of two", std::to_string(reduction_slots));
     v.integer("save_freq", save_freq, config::at_least(1), "steps between checkpoints");
     v.integer("keep_last", keep_last, config::at_least(2), "checkpoints kept per stage");
-    v.choice("resume_mode", resume_mode, {"auto", "disable"}, "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
+    v.choice("resume_mode", resume_mode, {"auto", "disable"},
+             "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
   }
 };
 
@@ -135,7 +139,8 @@ struct PretrainStage {
     v.rule(text::is_template(eval_template), "eval_template", join(text::template_names()), eval_template);
     v.integer("steps", steps, config::at_least(1), "optimizer steps");
     v.integer("batch_size", batch_size, config::at_least(1), "documents per step");
-    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing (V3: 0.001)");
+    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),
+             "gamma of the auxiliary-loss-free balancing (V3: 0.001)");
     v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss (V3: 1e-4)");
     v.section("optim", optim, "optimizer");
   }
@@ -221,11 +226,14 @@ struct RlStage {
     v.integer("steps", steps, config::at_least(1), "rollout steps");
     v.section("rewards", rewards, "weights of the reward's components");
     v.text("preference_model", preference_model, "stage (reward_model) that scores general answers");
-    v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model", "a reward_model stage when rewards.preference is above 0", "none");
+    v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model",
+           "a reward_model stage when rewards.preference is above 0", "none");
     v.section("algorithm", algorithm, "objective");
-    v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline", std::to_string(rollout.n));
+    v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline",
+           std::to_string(rollout.n));
     v.rule(rollout.temperature > 0.0, "rollout.temperature", "above 0 in RL", "0");
-    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing; 0 in RL by default");
+    v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),
+             "gamma of the auxiliary-loss-free balancing; 0 in RL by default");
     v.section("optim", optim, "optimizer (R1: lr 3e-6)");
   }
 };
@@ -331,14 +339,14 @@ const StageConfig* find_stage(const Recipe& recipe, const std::string& name);
 /// InputError for an unknown preset or an unreadable config.json. The stage's inputs must come before it (check_recipe).
 model::Architecture stage_architecture(const Recipe& recipe, const StageConfig& stage);
 
-/// Problems that relate stages to each other or to the machine: names used twice, missing, later or of the wrong type, cycles, no stage at all,
-/// models that do not fit, templates and questions that the tokenizer cannot write, files that are missing or hold bad rows, lengths beyond
-/// the model's positions, ranks that do not divide trainer.reduction_slots. Lines come from `places`; bad rows are named by their own file
-/// and line. Empty: fine. `ranks` 0: not known. Reads every data file once. Does not communicate.
+/// Problems that relate stages to each other or to the machine: names used twice, missing, later or of the wrong type, cycles, no stage at
+/// all, models that do not fit, templates and questions that the tokenizer cannot write, files that are missing or hold bad rows, lengths
+/// beyond the model's positions, ranks that do not divide trainer.reduction_slots. Lines come from `places`; bad rows are named by their
+/// own file and line. Empty: fine. `ranks` 0: not known. Reads every data file once. Does not communicate.
 std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places& places, int ranks);
 
-/// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads, the
-/// recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
+/// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads,
+/// the recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
 /// max_num_seqs, run.output, save_freq, keep_last, …) is left out. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 

@@ -9,8 +9,8 @@
 
 namespace cohort::pipeline {
 
-std::vector<records::Group> roll_out(const StageContext& c, model::CausalLM& model, const RolloutSettings& s, uint64_t step, const std::vector<uint64_t>& ids,
-                                     uint64_t policy_version) {
+std::vector<records::Group> roll_out(const StageContext& c, model::CausalLM& model, const RolloutSettings& s, uint64_t step,
+                                     const std::vector<uint64_t>& ids, uint64_t policy_version) {
   std::vector<records::Group> groups;
   for (uint64_t id : c.team.assign(step, ids)) {
     auto one = eval::ask(*s.questions, static_cast<int64_t>(id), static_cast<int64_t>(id) + 1, 0, *s.prompt_template, c.tokenizer);

@@ -28,7 +28,8 @@ namespace {
 
 /// My share of one held-out set, answered and scored; then everybody's, without token ids.
 std::vector<records::Group> answered_by_team(const StageContext& c, model::CausalLM& model, const text::PromptTemplate& prompt_template,
-                                             const data::DataConfig& data, int64_t count, const char* purpose, const reward::Scorer& scorer) {
+                                             const data::DataConfig& data, int64_t count, const char* purpose,
+                                             const reward::Scorer& scorer) {
   const data::QuestionSet questions(data, c.seed());
   const int64_t begin = count * c.team.index() / c.team.size(), end = count * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
@@ -50,8 +51,8 @@ std::vector<records::Group> answered_by_team(const StageContext& c, model::Causa
 
 }  // namespace
 
-records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, const std::string& template_name, const data::DataConfig& fallback,
-                             const reward::Preference& preference) {
+records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, const std::string& template_name,
+                             const data::DataConfig& fallback, const reward::Preference& preference) {
   const EvalSection& e = c.recipe.eval;
   const text::PromptTemplate& prompt_template = text::find_template(template_name);
   reward::RewardConfig weights;

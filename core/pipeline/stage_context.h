@@ -32,7 +32,9 @@ struct StageContext {
   std::unique_ptr<model::CausalLM> start_model(const std::string& from, const std::string& preset) const;
   /// The finished model of another stage.
   std::unique_ptr<model::CausalLM> model_of(const std::string& stage_name, model::Head head = model::Head::kLanguageModel) const;
-  model::ComputeType compute_type() const { return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32; }
+  model::ComputeType compute_type() const {
+    return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
+  }
   /// Tokens that exist: the sampler and the log-probabilities never see more.
   int64_t vocab_limit(const model::CausalLM& model) const;
 };
@@ -42,11 +44,11 @@ struct StageOutput {
   std::unique_ptr<model::CausalLM> model;  ///< null: the stage makes traces
   std::string prompt_template;             ///< of the model
   std::vector<records::Trace> traces;
-  records::StageResult result;             ///< steps, tokens, seconds, eval, eval_start
+  records::StageResult result;  ///< steps, tokens, seconds, eval, eval_start
 };
 
 /// Evaluates on the recipe's held-out sets; collective. `fallback` are the reasoning questions where eval.data names none.
-records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template, const data::DataConfig& fallback,
-                             const reward::Preference& preference = {});
+records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template,
+                             const data::DataConfig& fallback, const reward::Preference& preference = {});
 
 }  // namespace cohort::pipeline

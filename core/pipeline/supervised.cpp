@@ -17,17 +17,19 @@ std::vector<model::Completion> to_completions(const std::vector<records::Demonst
 
 }  // namespace
 
-void train_on_demonstrations(const StageContext& c, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps, int64_t batch_size,
-                             const DemonstrationBatch& batch) {
+void train_on_demonstrations(const StageContext& c, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps,
+                             int64_t batch_size, const DemonstrationBatch& batch) {
   const int64_t micro = c.recipe.trainer.micro_batch_size;
   for (int64_t step = session.first_step(); step < steps; ++step) {
     Stopwatch clock;
     int64_t trained = 0, total = 0;
-    for (const auto& d : batch(step, 0, batch_size)) trained += d.completion_ids_size(), total += d.completion_ids_size() + d.prompt_ids_size();
+    for (const auto& d : batch(step, 0, batch_size))
+      trained += d.completion_ids_size(), total += d.completion_ids_size() + d.prompt_ids_size();
     const auto work = [&](int64_t begin, int64_t end, model::MoeTrace* trace) {
       double loss_sum = 0.0, entropy_sum = 0.0;
       for (int64_t from = begin; from < end; from += micro) {
-        const auto r = model::completion_logprobs(model, to_completions(batch(step, from, std::min(end, from + micro))), 1.0, c.vocab_limit(model), trace);
+        const auto r = model::completion_logprobs(model, to_completions(batch(step, from, std::min(end, from + micro))), 1.0,
+                                                  c.vocab_limit(model), trace);
         at::Tensor loss = -r.logprob_N.to(at::kDouble).sum() / static_cast<double>(trained);
         loss_sum += loss.item<double>(), entropy_sum += r.entropy_N.to(at::kDouble).sum().item<double>();
         if (trace && trace->balance_loss.defined()) loss = loss + std::exchange(trace->balance_loss, at::Tensor());

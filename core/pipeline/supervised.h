@@ -14,7 +14,7 @@ namespace cohort::pipeline {
 using DemonstrationBatch = std::function<std::vector<records::Demonstration>(int64_t step, int64_t begin, int64_t end)>;
 
 /// Loss: -Σ log p(completion token) / (completion tokens of the whole batch). Runs from session.first_step() to `steps`.
-void train_on_demonstrations(const StageContext& context, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps, int64_t batch_size,
-                             const DemonstrationBatch& batch);
+void train_on_demonstrations(const StageContext& context, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps,
+                             int64_t batch_size, const DemonstrationBatch& batch);
 
 }  // namespace cohort::pipeline

@@ -20,8 +20,8 @@ class Team {
  public:
   virtual ~Team() = default;
 
-  virtual int index() const = 0;  ///< not collective; 0 ≤ index < size
-  virtual int size() const = 0;   ///< not collective
+  virtual int index() const = 0;               ///< not collective; 0 ≤ index < size
+  virtual int size() const = 0;                ///< not collective
   bool leads() const { return index() == 0; }  ///< the member that writes metrics, samples and checkpoints
 
   /// Group ids start again. Not blocking, but called by every member.

@@ -34,9 +34,13 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
 
 }  // namespace
 
-TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim,
-                                 int64_t steps, int64_t optimizer_steps)
-    : context_(context), model_(model), reference_(reference), optimizer_(model.parameters(), optim, optimizer_steps), steps_(steps),
+TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference,
+                                 const train::OptimConfig& optim, int64_t steps, int64_t optimizer_steps)
+    : context_(context),
+      model_(model),
+      reference_(reference),
+      optimizer_(model.parameters(), optim, optimizer_steps),
+      steps_(steps),
       progress_(context.stage.name, steps, context.team.leads()) {
   if (context.recipe.trainer.resume_mode == "auto") restore();
   agree();
@@ -55,7 +59,8 @@ void TrainingSession::restore() {
   auto& [manifest, tensors] = *found;
   const auto copy = [&](const char* name, at::Tensor to) {
     const auto from = tensors.find(name);
-    if (from == tensors.end() || from->second.sizes() != to.sizes()) throw Fault(context_.checkpoint_folder() + ": tensor '" + name + "' does not fit this model");
+    if (from == tensors.end() || from->second.sizes() != to.sizes())
+      throw Fault(context_.checkpoint_folder() + ": tensor '" + name + "' does not fit this model");
     to.copy_(from->second);
   };
   copy("values", model_.parameters().values());

@@ -1,8 +1,8 @@
 #pragma once
 /// The part of a training stage that is the same for all: restore from the newest checkpoint, count, log, save, stop when asked.
 ///
-/// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with finish_step(). What
-/// the session saves is everything a resumed stage needs to go on with the same bits.
+/// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with
+/// finish_step(). What the session saves is everything a resumed stage needs to go on with the same bits.
 
 #include <memory>
 #include <string>
@@ -17,10 +17,10 @@ namespace cohort::pipeline {
 
 class TrainingSession {
  public:
-  /// `reference` may be null. Collective: every member reads the same checkpoint. `steps` are the stage's, `optimizer_steps` those of the learning
-  /// rate's schedule.
-  TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim, int64_t steps,
-                  int64_t optimizer_steps);
+  /// `reference` may be null. Collective: every member reads the same checkpoint. `steps` are the stage's, `optimizer_steps` those of the
+  /// learning rate's schedule.
+  TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim,
+                  int64_t steps, int64_t optimizer_steps);
 
   train::Optimizer& optimizer() { return optimizer_; }
   int64_t first_step() const { return first_step_; }
@@ -30,11 +30,12 @@ class TrainingSession {
   records::EvalResult eval_start;
   bool has_eval_start = false;
 
-  /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where this
-  /// stage's metrics begin.
+  /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where
+  /// this stage's metrics begin.
   void begin();
 
-  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws Stopped.
+  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws
+  /// Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
   /// The leader appends a line to samples/STAGE.jsonl.

@@ -30,7 +30,8 @@ std::vector<std::pair<int64_t, fs::path>> steps_in(const fs::path& folder) {
     const std::string name = entry.path().filename();
     int64_t step = 0;
     const auto [end, bad] = std::from_chars(name.data() + std::min<size_t>(5, name.size()), name.data() + name.size(), step);
-    if (name.starts_with("step_") && bad == std::errc() && end == name.data() + name.size() && entry.is_directory()) steps.emplace_back(step, entry.path());
+    if (name.starts_with("step_") && bad == std::errc() && end == name.data() + name.size() && entry.is_directory())
+      steps.emplace_back(step, entry.path());
   }
   std::sort(steps.rbegin(), steps.rend());
   return steps;
@@ -42,11 +43,13 @@ Checkpoint read_step(const fs::path& folder) {
   const std::string manifest_path = folder / kManifest;
   if (!google::protobuf::util::JsonStringToMessage(read_file(manifest_path, kMaxManifestBytes), &c.manifest).ok())
     throw InputError(manifest_path + ": expected a checkpoint manifest, found something else");
-  if (c.manifest.files_size() != 1 || c.manifest.files(0).name() != kData) throw InputError(manifest_path + ": files: expected one entry, " + std::string(kData));
+  if (c.manifest.files_size() != 1 || c.manifest.files(0).name() != kData)
+    throw InputError(manifest_path + ": files: expected one entry, " + std::string(kData));
   const std::string data_path = folder / kData;
   const records::FileEntry& entry = c.manifest.files(0);
   const std::string bytes = read_file(data_path, entry.bytes());
-  if (bytes.size() != entry.bytes()) throw InputError(fmt::format("{}: expected {} bytes, found {}", data_path, entry.bytes(), bytes.size()));
+  if (bytes.size() != entry.bytes())
+    throw InputError(fmt::format("{}: expected {} bytes, found {}", data_path, entry.bytes(), bytes.size()));
   if (const std::string hash = xxh3_128_hex(bytes); hash != entry.xxh3())
     throw InputError(fmt::format("{}: expected hash {}, found {}", data_path, entry.xxh3(), hash));
   c.tensors = model::read_safetensors(data_path);
@@ -86,7 +89,8 @@ std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::
   for (const auto& [step, path] : steps_in(folder)) {
     try {
       Checkpoint c = read_step(path);
-      if (c.manifest.stage() == stage && c.manifest.config_hash() == config_hash && c.manifest.step() == static_cast<uint64_t>(step)) return c;
+      if (c.manifest.stage() == stage && c.manifest.config_hash() == config_hash && c.manifest.step() == static_cast<uint64_t>(step))
+        return c;
       log_warn("{}: skipped, it belongs to another configuration of the stage", path.string());
     } catch (const InputError& error) {
       log_warn("{}: skipped, {}", path.string(), error.what());

@@ -2,8 +2,8 @@
 /// Sums gradients of parts of a batch in a fixed binary tree.
 ///
 /// A batch is cut into `slots` parts by position, whatever the number of processes. Each part's gradient is computed by one process, then
-/// parts are added as ((0+1)+(2+3))+… . A process that holds a contiguous, aligned power of two of them adds its own subtree; the team adds the
-/// rest of the same tree. So the bits of the sum do not depend on how many processes share the work.
+/// parts are added as ((0+1)+(2+3))+… . A process that holds a contiguous, aligned power of two of them adds its own subtree; the team adds
+/// the rest of the same tree. So the bits of the sum do not depend on how many processes share the work.
 
 #include <ATen/core/Tensor.h>
 

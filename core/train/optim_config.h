@@ -22,7 +22,8 @@ struct OptimConfig {
   void visit(Visitor& v) {
     v.number("lr", lr, config::at_least(0.0), "learning rate");
     v.numbers("betas", betas, config::between(0.0, 1.0), "AdamW's decay of the first and second moment");
-    v.rule(betas.size() == 2 && betas[0] < 1.0 && betas[1] < 1.0, "betas", "two numbers below 1", std::to_string(betas.size()) + " numbers");
+    v.rule(betas.size() == 2 && betas[0] < 1.0 && betas[1] < 1.0, "betas", "two numbers below 1",
+           std::to_string(betas.size()) + " numbers");
     v.number("eps", eps, config::positive(), "AdamW's eps, added after the bias-corrected root");
     v.number("weight_decay", weight_decay, config::at_least(0.0), "decoupled weight decay");
     v.number("clip_grad", clip_grad, config::at_least(0.0), "largest norm of the gradient; 0 is off");

@@ -20,7 +20,11 @@ double learning_rate(const OptimConfig& c, int64_t step, int64_t total) {
 }
 
 Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config, int64_t total_steps)
-    : parameters_(parameters), config_(config), total_steps_(total_steps), m_(at::zeros_like(parameters.values())), v_(at::zeros_like(parameters.values())) {}
+    : parameters_(parameters),
+      config_(config),
+      total_steps_(total_steps),
+      m_(at::zeros_like(parameters.values())),
+      v_(at::zeros_like(parameters.values())) {}
 
 Optimizer::Step Optimizer::step() {
   Step result;

@@ -19,7 +19,7 @@ class Optimizer {
   struct Step {
     double grad_norm = 0.0;  ///< before clipping
     double lr = 0.0;
-    bool skipped = false;    ///< the gradient was not finite; nothing changed
+    bool skipped = false;  ///< the gradient was not finite; nothing changed
   };
   /// Updates the parameters from parameters.grads().
   Step step();

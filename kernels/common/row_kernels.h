@@ -42,8 +42,8 @@ struct RowKernels {
   void (*softmax_row_backward)(const float* p, const float* dp, int64_t n, float scale, float* ds);
 
   /// One AdamW update (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations).
-  void (*adamw)(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps,
-                float weight_decay, float bias1, float bias2_sqrt);
+  void (*adamw)(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2,
+                float eps, float weight_decay, float bias1, float bias2_sqrt);
 };
 
 /// The table of this machine: AVX-512, AVX2 with FMA, or portable. COHORT_ISA=portable|avx2|avx512 in the environment forces one

@@ -30,7 +30,8 @@ void gemm_rows(int64_t k_count, const float* a, const float* b, int64_t b_stride
 }
 
 template <class Vec>
-void gemm_full_width(int64_t k_count, const float* a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int rows, bool accumulate) {
+void gemm_full_width(int64_t k_count, const float* a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int rows,
+                     bool accumulate) {
   // Tiles that need more registers than the machine has are cut into slices of rows; the order of the sum over k is untouched.
   constexpr int kSlice = Vec::kRowsInRegisters;
   int m = 0;
@@ -39,7 +40,8 @@ void gemm_full_width(int64_t k_count, const float* a, const float* b, int64_t b_
 }
 
 template <class Vec>
-void gemm_tile(int64_t k_count, const float* a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int rows, int cols, bool accumulate) {
+void gemm_tile(int64_t k_count, const float* a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int rows, int cols,
+               bool accumulate) {
   if (cols == kPanelWidth) return gemm_full_width<Vec>(k_count, a, b, b_stride, c, c_stride, rows, accumulate);
   alignas(64) float edge[kTileHeight * kPanelWidth] = {};
   if (accumulate)
@@ -104,8 +106,8 @@ inline void softmax_row_backward(const float* p, const float* dp, int64_t n, flo
   for (int64_t j = 0; j < n; ++j) ds[j] = p[j] * (dp[j] - mean) * scale;
 }
 
-inline void adamw(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps,
-                  float weight_decay, float bias1, float bias2_sqrt) {
+inline void adamw(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2,
+                  float eps, float weight_decay, float bias1, float bias2_sqrt) {
   const float decay = 1.0f - lr * weight_decay, step = lr / bias1;
   for (int64_t i = 0; i < n; ++i) {
     const float g = grad[i] * grad_scale;
@@ -118,8 +120,8 @@ inline void adamw(float* value, const float* grad, float* m, float* v, int64_t n
 
 template <class Vec>
 constexpr RowKernels make_table(const char* name) {
-  return {name,   gemm_tile<Vec>, softmax_row, rms_norm_row, rms_norm_row_backward, swiglu,
-          swiglu_backward, sigmoid,  dot,  add_scaled, rotate, softmax_row_backward, adamw};
+  return {name,       gemm_tile<Vec>, softmax_row,          rms_norm_row, rms_norm_row_backward, swiglu, swiglu_backward, sigmoid, dot,
+          add_scaled, rotate,         softmax_row_backward, adamw};
 }
 
 }  // namespace COHORT_ISA

@@ -8,7 +8,8 @@ namespace cohort::kernels {
 /// fp32, on the CPU and contiguous; throws c10::Error "op: name: …" otherwise.
 inline const at::Tensor& dense_f32(const at::Tensor& t, const char* op, const char* name) {
   TORCH_CHECK(t.defined() && t.device().is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(), op, ": ", name,
-              ": expected a contiguous fp32 CPU tensor, found ", t.defined() ? t.toString() : "undefined", t.defined() ? t.sizes() : at::IntArrayRef{});
+              ": expected a contiguous fp32 CPU tensor, found ", t.defined() ? t.toString() : "undefined",
+              t.defined() ? t.sizes() : at::IntArrayRef{});
   return t;
 }
 

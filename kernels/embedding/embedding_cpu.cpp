@@ -22,8 +22,7 @@ void embedding_backward(const at::Tensor& dy, const at::Tensor& ids, const at::T
   const int64_t n = ids.numel(), d = dy.size(1);
   dense_f32(dy, "embedding", "dy");
   const int64_t* id = indices(ids, "embedding", "ids");
-  for (int64_t i = 0; i < n; ++i)
-    row_kernels().add_scaled(dy.data_ptr<float>() + i * d, 1.0f, d, table_grad.data_ptr<float>() + id[i] * d);
+  for (int64_t i = 0; i < n; ++i) row_kernels().add_scaled(dy.data_ptr<float>() + i * d, 1.0f, d, table_grad.data_ptr<float>() + id[i] * d);
 }
 
 }  // namespace cohort::kernels

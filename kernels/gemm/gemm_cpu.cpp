@@ -11,7 +11,7 @@
 namespace cohort::kernels {
 namespace {
 
-constexpr int64_t kDepth = 256;            // k per block: a panel of B (32 KiB) stays in the first-level cache
+constexpr int64_t kDepth = 256;              // k per block: a panel of B (32 KiB) stays in the first-level cache
 constexpr int64_t kWorkPerThread = 200'000;  // multiply-adds below which another thread costs more than it gives
 
 /// Grows, never shrinks: one per thread, so that small products do not pay for allocation.
@@ -25,7 +25,8 @@ void pack_panel(MatrixView b, int64_t k0, int64_t depth, int64_t n0, int64_t col
   const float* from = b.data + k0 * b.row_stride + n0 * b.col_stride;
   if (cols < kPanelWidth) std::memset(out, 0, sizeof(float) * static_cast<size_t>(depth * kPanelWidth));
   if (b.col_stride == 1) {
-    for (int64_t k = 0; k < depth; ++k) std::memcpy(out + k * kPanelWidth, from + k * b.row_stride, sizeof(float) * static_cast<size_t>(cols));
+    for (int64_t k = 0; k < depth; ++k)
+      std::memcpy(out + k * kPanelWidth, from + k * b.row_stride, sizeof(float) * static_cast<size_t>(cols));
     return;
   }
   for (int64_t j = 0; j < cols; ++j) {
@@ -39,7 +40,8 @@ void pack_tile(MatrixView a, int64_t m0, int64_t rows, int64_t k0, int64_t depth
   const float* from = a.data + m0 * a.row_stride + k0 * a.col_stride;
   if (rows < kTileHeight) std::memset(out, 0, sizeof(float) * static_cast<size_t>(depth * kTileHeight));
   if (a.row_stride == 1) {
-    for (int64_t k = 0; k < depth; ++k) std::memcpy(out + k * kTileHeight, from + k * a.col_stride, sizeof(float) * static_cast<size_t>(rows));
+    for (int64_t k = 0; k < depth; ++k)
+      std::memcpy(out + k * kTileHeight, from + k * a.col_stride, sizeof(float) * static_cast<size_t>(rows));
     return;
   }
   for (int64_t i = 0; i < rows; ++i) {

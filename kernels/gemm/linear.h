@@ -12,7 +12,8 @@ at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& weight)
 /// weight_grad [O, K] += dyᵀ·x and bias_grad [O] += Σ dy (where defined), rows in ascending order.
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_grad, const at::Tensor& bias_grad);
 
-/// One matrix per head: x [N, H, K], weight [H, O, K] → [N, H, O]. The heads' weights may be a strided view with contiguous rows or columns.
+/// One matrix per head: x [N, H, K], weight [H, O, K] → [N, H, O]. The heads' weights may be a strided view with contiguous rows or
+/// columns.
 at::Tensor linear_per_head(const at::Tensor& x, const at::Tensor& weight);
 at::Tensor linear_per_head_backward_input(const at::Tensor& dy, const at::Tensor& weight);
 void linear_per_head_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_grad);

@@ -43,7 +43,8 @@ void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at:
 
 at::Tensor linear_per_head(const at::Tensor& x, const at::Tensor& weight) {
   const int64_t n = rows_f32(x, "linear_per_head", "x").size(0), heads = weight.size(0), out = weight.size(1), in = weight.size(2);
-  TORCH_CHECK(x.dim() == 3 && x.size(1) == heads && x.size(2) == in, "linear_per_head: x ", x.sizes(), " does not fit weight ", weight.sizes());
+  TORCH_CHECK(x.dim() == 3 && x.size(1) == heads && x.size(2) == in, "linear_per_head: x ", x.sizes(), " does not fit weight ",
+              weight.sizes());
   at::Tensor y = at::empty({n, heads, out}, x.options());
   for (int64_t h = 0; h < heads; ++h)
     gemm(n, out, in, head(x, h), head_weight(weight, h).transposed(), y.data_ptr<float>() + h * out, heads * out, false);

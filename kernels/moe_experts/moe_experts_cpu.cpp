@@ -32,7 +32,8 @@ at::Tensor gather_rows(const at::Tensor& from, const std::vector<int64_t>& pairs
 void scatter_rows(const at::Tensor& rows, const std::vector<int64_t>& pairs, const at::Tensor& to) {
   const int64_t d = rows.size(-1);
   for (size_t i = 0; i < pairs.size(); ++i)
-    std::memcpy(to.data_ptr<float>() + pairs[i] * d, rows.data_ptr<float>() + static_cast<int64_t>(i) * d, sizeof(float) * static_cast<size_t>(d));
+    std::memcpy(to.data_ptr<float>() + pairs[i] * d, rows.data_ptr<float>() + static_cast<int64_t>(i) * d,
+                sizeof(float) * static_cast<size_t>(d));
 }
 
 void scale_rows(const at::Tensor& rows, const std::vector<int64_t>& pairs, const at::Tensor& factor) {
@@ -55,7 +56,8 @@ at::Tensor combine(const at::Tensor& y_NKD, const at::Tensor& factor) {
 
 }  // namespace
 
-at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at::Tensor& weights, const ExpertWeights& w, ExpertTape* tape) {
+at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at::Tensor& weights, const ExpertWeights& w,
+                       ExpertTape* tape) {
   const int64_t n = dense_f32(x, "moe_experts", "x").size(0), d = x.size(1), k = experts.size(1), e_count = w.gate.size(0);
   dense_f32(weights, "moe_experts", "weights");
   at::Tensor y_NKD = at::empty({n, k, d}, x.options());

@@ -30,7 +30,7 @@ struct Route {
 Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& options);
 
 /// d(logits) from the gradients of the weights and, where defined, of the scores.
-at::Tensor moe_route_backward(const at::Tensor& dweights_NK, const at::Tensor& dscores_NE, const at::Tensor& experts_NK, const at::Tensor& scores_NE,
-                              const RouteOptions& options);
+at::Tensor moe_route_backward(const at::Tensor& dweights_NK, const at::Tensor& dscores_NE, const at::Tensor& experts_NK,
+                              const at::Tensor& scores_NE, const RouteOptions& options);
 
 }  // namespace cohort::kernels

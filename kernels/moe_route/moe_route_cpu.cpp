@@ -44,8 +44,8 @@ void mask_groups(std::vector<float>& choice, const RouteOptions& o, bool biased)
 
 Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& o) {
   const int64_t n = dense_f32(logits, "moe_route", "logits").size(0), e = logits.size(1), k = o.top_k;
-  TORCH_CHECK(o.groups > 0 && e % o.groups == 0 && o.topk_group <= o.groups && k <= e / o.groups * o.topk_group, "moe_route: top ", k, " of ", e,
-              " experts in ", o.topk_group, " of ", o.groups, " groups is impossible");
+  TORCH_CHECK(o.groups > 0 && e % o.groups == 0 && o.topk_group <= o.groups && k <= e / o.groups * o.topk_group, "moe_route: top ", k,
+              " of ", e, " experts in ", o.topk_group, " of ", o.groups, " groups is impossible");
   Route r{at::empty({n, k}, at::kLong), at::empty({n, k}, logits.options()), at::empty({n, e}, logits.options())};
   std::vector<float> choice(static_cast<size_t>(e));
   for (int64_t i = 0; i < n; ++i) {

@@ -13,6 +13,7 @@ enum class RopeLayout {
 
 /// x [N, H, d] (last dimension contiguous), positions [N] int64, cosine and sine [P, d/2] → a rotated copy [N, H, d].
 /// sign -1 rotates back, which is the gradient.
-at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, RopeLayout layout, float sign);
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, RopeLayout layout,
+                float sign);
 
 }  // namespace cohort::kernels

@@ -4,7 +4,8 @@
 
 namespace cohort::kernels {
 
-at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, RopeLayout layout, float sign) {
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cosine, const at::Tensor& sine, RopeLayout layout,
+                float sign) {
   const int64_t n = rows_f32(x, "rope", "x").size(0), heads = x.size(1), d = x.size(2), half = d / 2;
   TORCH_CHECK(d % 2 == 0 && cosine.size(1) == half, "rope: x ", x.sizes(), " does not fit cosine ", cosine.sizes());
   const int64_t* position = indices(positions, "rope", "positions");

@@ -12,11 +12,12 @@ struct TokenLogprob {
 };
 
 /// logits [N, V], ids [N] int64. Only the first `vocab_limit` columns exist for the softmax: rows of the vocabulary that no token has.
-TokenLogprob token_logprob(const at::Tensor& logits, const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit, bool keep_probs);
+TokenLogprob token_logprob(const at::Tensor& logits, const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit,
+                           bool keep_probs);
 
 /// → dlogits [N, V]; dentropy may be undefined.
-at::Tensor token_logprob_backward(const at::Tensor& dlogprob, const at::Tensor& dentropy, const TokenLogprob& forward, const at::Tensor& ids,
-                                  double inverse_temperature, int64_t vocab_limit);
+at::Tensor token_logprob_backward(const at::Tensor& dlogprob, const at::Tensor& dentropy, const TokenLogprob& forward,
+                                  const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit);
 
 struct RowSoftmax {
   float sum;             ///< Σ of the numerators

@@ -16,12 +16,14 @@ RowSoftmax softmax_logits_row(const float* logits, int64_t vocab_limit, float in
   return {total, static_cast<float>(std::log(static_cast<double>(total))) + largest};
 }
 
-TokenLogprob token_logprob(const at::Tensor& logits, const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit, bool keep_probs) {
+TokenLogprob token_logprob(const at::Tensor& logits, const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit,
+                           bool keep_probs) {
   const int64_t n = dense_f32(logits, "token_logprob", "logits").size(0), v = logits.size(1);
   const int64_t* id = indices(ids, "token_logprob", "ids");
-  TORCH_CHECK(vocab_limit > 0 && vocab_limit <= v && ids.numel() == n, "token_logprob: ", ids.numel(), " ids, limit ", vocab_limit, ", logits ",
-              logits.sizes());
-  TokenLogprob r{at::empty({n}, logits.options()), at::empty({n}, logits.options()), keep_probs ? at::zeros({n, v}, logits.options()) : at::Tensor()};
+  TORCH_CHECK(vocab_limit > 0 && vocab_limit <= v && ids.numel() == n, "token_logprob: ", ids.numel(), " ids, limit ", vocab_limit,
+              ", logits ", logits.sizes());
+  TokenLogprob r{at::empty({n}, logits.options()), at::empty({n}, logits.options()),
+                 keep_probs ? at::zeros({n, v}, logits.options()) : at::Tensor()};
   const float scale = static_cast<float>(inverse_temperature);
   at::parallel_for(0, n, 256, [&](int64_t begin, int64_t end) {
     std::vector<float> p(static_cast<size_t>(v)), logp(static_cast<size_t>(v));
@@ -39,8 +41,8 @@ TokenLogprob token_logprob(const at::Tensor& logits, const at::Tensor& ids, doub
   return r;
 }
 
-at::Tensor token_logprob_backward(const at::Tensor& dlogprob, const at::Tensor& dentropy, const TokenLogprob& forward, const at::Tensor& ids,
-                                  double inverse_temperature, int64_t vocab_limit) {
+at::Tensor token_logprob_backward(const at::Tensor& dlogprob, const at::Tensor& dentropy, const TokenLogprob& forward,
+                                  const at::Tensor& ids, double inverse_temperature, int64_t vocab_limit) {
   const at::Tensor& probs = dense_f32(forward.probs_NV, "token_logprob", "probs");
   const int64_t n = probs.size(0), v = probs.size(1);
   const float scale = static_cast<float>(inverse_temperature);

@@ -8,7 +8,8 @@ namespace cohort::model {
 namespace {
 
 /// Softmax attention over whole sequences, or one row each against the cache.
-at::Tensor attend_or_decode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const ForwardContext& c, int64_t layer, double scale) {
+at::Tensor attend_or_decode(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const ForwardContext& c, int64_t layer,
+                            double scale) {
   if (!c.rows) return attend(q, k, v, *c.offsets, scale);
   kernels::LayerCache& cache = c.rows->cache->layer(layer);
   kernels::append_to_cache(cache, k, v, c.rows->slots, c.rows->positions);
@@ -91,7 +92,8 @@ class LatentAttention final : public Attention {
         linear_per_head(p.q_nope, set_.at(kv_b_), a_.num_attention_heads, 0, a_.qk_nope_head_dim, true, c.type);  // [N, H, R]
     const at::Tensor q = at::cat({absorbed_q, p.q_rope}, 2), k = at::cat({p.latent, p.k_rope}, 2);
     const at::Tensor mixed = attend_or_decode(q, k, p.latent, c, layer, scale_);  // [N, H, R]
-    const at::Tensor out = linear_per_head(mixed, set_.at(kv_b_), a_.num_attention_heads, a_.qk_nope_head_dim, a_.v_head_dim, false, c.type);
+    const at::Tensor out =
+        linear_per_head(mixed, set_.at(kv_b_), a_.num_attention_heads, a_.qk_nope_head_dim, a_.v_head_dim, false, c.type);
     return linear(out.view({x.size(0), -1}), set_.at(o_), nullptr, c.type);
   }
 

@@ -30,9 +30,11 @@ class MixtureOfExperts final : public FeedForward {
       : set_(set),
         options_{a.num_experts_per_tok, a.n_group, a.topk_group, a.softmax_router, a.norm_topk_prob, a.routed_scaling_factor},
         router_(set.declare(prefix + "gate.weight", {a.n_routed_experts, a.hidden_size}, Init::kNormal)),
-        gate_(set.declare(prefix + "experts.gate_proj.weight", {a.n_routed_experts, a.moe_intermediate_size, a.hidden_size}, Init::kNormal)),
+        gate_(
+            set.declare(prefix + "experts.gate_proj.weight", {a.n_routed_experts, a.moe_intermediate_size, a.hidden_size}, Init::kNormal)),
         up_(set.declare(prefix + "experts.up_proj.weight", {a.n_routed_experts, a.moe_intermediate_size, a.hidden_size}, Init::kNormal)),
-        down_(set.declare(prefix + "experts.down_proj.weight", {a.n_routed_experts, a.hidden_size, a.moe_intermediate_size}, Init::kNormal)) {
+        down_(
+            set.declare(prefix + "experts.down_proj.weight", {a.n_routed_experts, a.hidden_size, a.moe_intermediate_size}, Init::kNormal)) {
     if (!a.softmax_router) bias_ = at::zeros({a.n_routed_experts}, at::kFloat);
     if (a.n_shared_experts > 0)
       shared_ = std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, prefix + "shared_experts.", set);

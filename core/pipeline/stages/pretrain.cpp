@@ -10,7 +10,8 @@ StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
   out.prompt_template = stage.eval_template;
   const data::PretrainCorpus corpus(stage.data, stage.mixture, c.tokenizer, c.seed());
   TrainingSession session(c, *out.model, nullptr, stage.optim, stage.steps, stage.steps);
-  Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, stage.aux_loss_coeff);
+  Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate,
+                  stage.aux_loss_coeff);
   session.begin();
   train_on_demonstrations(c, *out.model, session, learner, stage.steps, stage.batch_size, [&](int64_t step, int64_t begin, int64_t end) {
     std::vector<records::Demonstration> documents;

@@ -26,7 +26,8 @@ bool keep(const records::Sample& s, double min_language) {
   return s.outcome() == records::CORRECT && format && format->value() == 1.0 && (!language || language->value() >= min_language);
 }
 
-std::vector<records::Trace> kept_traces(const StageContext& c, const RejectionSamplingStage& stage, const std::vector<records::Group>& groups) {
+std::vector<records::Trace> kept_traces(const StageContext& c, const RejectionSamplingStage& stage,
+                                        const std::vector<records::Group>& groups) {
   const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
   std::vector<records::Trace> traces;
   for (const records::Group& g : groups) {

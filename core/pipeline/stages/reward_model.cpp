@@ -1,4 +1,5 @@
-// A reward model from the policy's own answers to general questions: the rule-based checks of core/reward stand where R1 asks DeepSeek-V3 to judge.
+// A reward model from the policy's own answers to general questions: the rule-based checks of core/reward stand where R1 asks DeepSeek-V3
+// to judge.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -27,7 +28,8 @@ struct Comparison {
 double judge(const records::Sample& s) { return s.outcome() == records::CORRECT ? 1.0 : 0.0; }
 
 /// HELPFUL: each wrong answer against a right one of the group, in turn. SAFETY: each answer with its label.
-void compare(const records::Group& g, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer, std::vector<Comparison>& out) {
+void compare(const records::Group& g, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer,
+             std::vector<Comparison>& out) {
   const auto input = [&](const records::Sample& s) { return preference_input(g, s, prompt_template, tokenizer); };
   if (g.question().category() == records::SAFETY) {
     for (const auto& s : g.samples()) out.push_back({input(s), {}, judge(s) > 0.5});
@@ -57,7 +59,9 @@ std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& s
       compare(g, prompt_template, c.tokenizer, all);
     }
   }
-  if (all.empty()) throw InputError("stage " + c.stage.name + ": expected answers of different quality, found none: ask more questions or sample more answers");
+  if (all.empty())
+    throw InputError("stage " + c.stage.name +
+                     ": expected answers of different quality, found none: ask more questions or sample more answers");
   if (c.team.leads()) log_info("{}: {} comparisons from {} questions", c.stage.name, all.size(), stage.questions);
   return all;
 }
@@ -98,7 +102,8 @@ StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stag
   uint64_t sampled = 0;
   const auto all = collect(c, stage, *policy, sampled);
   const int64_t n = static_cast<int64_t>(all.size());
-  const int64_t steps = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(stage.epochs * static_cast<double>(n) / static_cast<double>(stage.batch_size))));
+  const int64_t steps =
+      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(stage.epochs * static_cast<double>(n) / static_cast<double>(stage.batch_size))));
   TrainingSession session(c, *out.model, nullptr, stage.optim, steps, steps);
   Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, 0.0, 0.0);
   session.begin();

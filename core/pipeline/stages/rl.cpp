@@ -36,10 +36,10 @@ namespace {
 
 /// What a rollout step produced, the same on all members except `mine`.
 struct Rollout {
-  std::vector<records::Group> summaries;        ///< everybody's trained groups, by id
+  std::vector<records::Group> summaries;           ///< everybody's trained groups, by id
   std::vector<std::vector<uint64_t>> minibatches;  ///< group ids of each optimizer step
-  std::map<uint64_t, TrainGroup> mine;          ///< the groups this member trains
-  uint64_t questions = 0;                       ///< asked, with those that were filtered out
+  std::map<uint64_t, TrainGroup> mine;             ///< the groups this member trains
+  uint64_t questions = 0;                          ///< asked, with those that were filtered out
   uint64_t sampled_tokens = 0;
   int64_t rounds = 0;
 };
@@ -47,9 +47,14 @@ struct Rollout {
 class RlRun {
  public:
   RlRun(const StageContext& c, const RlStage& stage)
-      : c_(c), stage_(stage), algorithm_(stage.algorithm), prompt_template_(text::find_template(stage.prompt_template)),
-        questions_(stage.data, c.seed()), policy_(c.start_model(stage.from, stage.model)),
-        preference_(stage.preference_model.empty() ? reward::Preference() : load_preference(c, stage.preference_model, stage.prompt_template)),
+      : c_(c),
+        stage_(stage),
+        algorithm_(stage.algorithm),
+        prompt_template_(text::find_template(stage.prompt_template)),
+        questions_(stage.data, c.seed()),
+        policy_(c.start_model(stage.from, stage.model)),
+        preference_(stage.preference_model.empty() ? reward::Preference()
+                                                   : load_preference(c, stage.preference_model, stage.prompt_template)),
         reference_(algorithm_.needs_reference() ? copy_of_policy() : nullptr),
         session_(c, *policy_, reference_.get(), stage.optim, stage.steps, stage.steps * minibatch_count() * algorithm_.ppo_epochs),
         learner_(*policy_, session_.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, 0.0) {}
@@ -98,7 +103,8 @@ class RlRun {
     session_.finish_step(step, m, fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean")));
   }
 
-  /// Samples until there are enough informative groups (DAPO), or once where dynamic sampling is off; then sends each to the member that trains it.
+  /// Samples until there are enough informative groups (DAPO), or once where dynamic sampling is off; then sends each to the member that
+  /// trains it.
   Rollout roll_out_batch(int64_t step) {
     const auto scorer = scorer_for(step);
     const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer};
@@ -112,7 +118,8 @@ class RlRun {
       auto groups = roll_out(c_, *policy_, settings, static_cast<uint64_t>(step), ids, static_cast<uint64_t>(session_.optimizer().steps()));
       for (auto& g : gather_summaries(c_.team, groups)) {
         for (const auto& s : g.samples()) r.sampled_tokens += s.response_length();
-        if (r.summaries.size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric))) r.summaries.push_back(std::move(g));
+        if (r.summaries.size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric)))
+          r.summaries.push_back(std::move(g));
       }
       std::move(groups.begin(), groups.end(), std::back_inserter(mine));
       r.questions += ids.size();
@@ -128,23 +135,29 @@ class RlRun {
     const bool on = weights.preference > 0.0 && step >= weights.preference_from_step;
     if (!on) weights.preference = 0.0;
     weights.preference_from_step = 0;
-    return reward::Scorer(weights, prompt_template_, c_.tokenizer, stage_.rollout.max_response_length, on ? preference_ : reward::Preference());
+    return reward::Scorer(weights, prompt_template_, c_.tokenizer, stage_.rollout.max_response_length,
+                          on ? preference_ : reward::Preference());
   }
 
   /// Random minibatches of groups; each group goes to the member whose slot it falls into.
   void deal(int64_t step, std::vector<records::Group> mine, const reward::Scorer& scorer, Rollout& r) {
-    const auto order = shuffled(static_cast<int64_t>(r.summaries.size()), RandomStream(c_.seed(), "minibatch/" + c_.stage.name, {static_cast<uint64_t>(step)}));
+    const auto order = shuffled(static_cast<int64_t>(r.summaries.size()),
+                                RandomStream(c_.seed(), "minibatch/" + c_.stage.name, {static_cast<uint64_t>(step)}));
     std::map<uint64_t, int> owner;
     for (size_t from = 0; from < order.size(); from += static_cast<size_t>(stage_.ppo_mini_batch_size)) {
       std::vector<uint64_t> batch;
       const size_t to = std::min(order.size(), from + static_cast<size_t>(stage_.ppo_mini_batch_size));
       for (size_t i = from; i < to; ++i) batch.push_back(r.summaries[static_cast<size_t>(order[i])].id());
       std::sort(batch.begin(), batch.end());
-      for (size_t i = 0; i < batch.size(); ++i) owner[batch[i]] = learner_.owner(static_cast<int64_t>(i), static_cast<int64_t>(batch.size()));
+      for (size_t i = 0; i < batch.size(); ++i)
+        owner[batch[i]] = learner_.owner(static_cast<int64_t>(i), static_cast<int64_t>(batch.size()));
       r.minibatches.push_back(std::move(batch));
     }
     // Groups that are not trained come back to the coordinator, so that the ledger sees every group exactly once.
-    for (records::Group& g : c_.team.exchange(std::move(mine), [&](uint64_t id) { const auto o = owner.find(id); return o == owner.end() ? 0 : o->second; })) {
+    for (records::Group& g : c_.team.exchange(std::move(mine), [&](uint64_t id) {
+           const auto o = owner.find(id);
+           return o == owner.end() ? 0 : o->second;
+         })) {
       if (!owner.count(g.id())) continue;
       erase_dropped(scorer, g);
       r.mine[g.id()] = to_train_group(g);
@@ -154,7 +167,8 @@ class RlRun {
 
   static void erase_dropped(const reward::Scorer& scorer, records::Group& g) {
     auto* samples = g.mutable_samples();
-    samples->erase(std::remove_if(samples->begin(), samples->end(), [&](const records::Sample& s) { return scorer.dropped(s); }), samples->end());
+    samples->erase(std::remove_if(samples->begin(), samples->end(), [&](const records::Sample& s) { return scorer.dropped(s); }),
+                   samples->end());
   }
 
   /// Log-probabilities under the old policy and the reference, then advantages.
@@ -188,10 +202,12 @@ class RlRun {
     return out;
   }
 
-  void for_micro_batches(const std::vector<TrainSample*>& samples, const std::function<void(const std::vector<TrainSample*>&)>& work) const {
+  void for_micro_batches(const std::vector<TrainSample*>& samples,
+                         const std::function<void(const std::vector<TrainSample*>&)>& work) const {
     const size_t micro = static_cast<size_t>(c_.recipe.trainer.micro_batch_size);
     for (size_t from = 0; from < samples.size(); from += micro)
-      work({samples.begin() + static_cast<std::ptrdiff_t>(from), samples.begin() + static_cast<std::ptrdiff_t>(std::min(samples.size(), from + micro))});
+      work({samples.begin() + static_cast<std::ptrdiff_t>(from),
+            samples.begin() + static_cast<std::ptrdiff_t>(std::min(samples.size(), from + micro))});
   }
 
   /// How far sampling and training log-probabilities are apart: 0 on the CPU by construction, and looked at every step.
@@ -230,10 +246,12 @@ class RlRun {
     if (rewards.empty()) return;
     const rl::Packing packing = rl::Packing::from_lengths(lengths);
     const at::Tensor advantage = rl::compute_advantage(algorithm_, at::tensor(rewards, at::kDouble), at::tensor(groups, at::kLong),
-                                                       algorithm_.use_kl_in_reward ? gather_kl(r, places, lengths) : at::Tensor(), packing).contiguous();
+                                                       algorithm_.use_kl_in_reward ? gather_kl(r, places, lengths) : at::Tensor(), packing)
+                                     .contiguous();
     const double* next = advantage.data_ptr<double>();
     for (size_t i = 0; i < places.size(); next += lengths[i], ++i)
-      if (const auto found = r.mine.find(places[i].first); found != r.mine.end()) found->second[places[i].second].advantage = {next, next + lengths[i]};
+      if (const auto found = r.mine.find(places[i].first); found != r.mine.end())
+        found->second[places[i].second].advantage = {next, next + lengths[i]};
     m["critic/advantages/mean"] = advantage.mean().item<double>();
     m["critic/advantages/max"] = advantage.max().item<double>(), m["critic/advantages/min"] = advantage.min().item<double>();
   }
@@ -244,7 +262,8 @@ class RlRun {
     for (const auto& [id, group] : r.mine)
       for (const TrainSample& s : group) {
         const auto packed = pack_samples({&s});
-        const at::Tensor kl = rl::kl_estimate(packed.old_logprob_N, packed.ref_logprob_N, algorithm_.kl_penalty).to(at::kDouble).contiguous();
+        const at::Tensor kl =
+            rl::kl_estimate(packed.old_logprob_N, packed.ref_logprob_N, algorithm_.kl_penalty).to(at::kDouble).contiguous();
         bytes.append(reinterpret_cast<const char*>(&id), sizeof id);
         bytes.append(reinterpret_cast<const char*>(kl.data_ptr<double>()), sizeof(double) * static_cast<size_t>(kl.numel()));
       }
@@ -307,8 +326,15 @@ class RlRun {
         const auto out = model::completion_logprobs(*policy_, p.tokens, stage_.rollout.temperature, c_.vocab_limit(*policy_), trace);
         // With one update per rollout the old policy is the current one, and this forward pass gives both.
         const at::Tensor old = p.old_logprob_N.defined() ? p.old_logprob_N : out.logprob_N.detach();
-        if (!recompute_old_ && samples.front()->old_logprob.empty()) mismatch.add(rl::rollout_mismatch(out.logprob_N.detach(), p.rollout_logprob_N, p.packing));
-        const rl::LossInputs inputs{p.packing, out.logprob_N, old, p.rollout_logprob_N, p.ref_logprob_N, out.entropy_N, p.advantage_N,
+        if (!recompute_old_ && samples.front()->old_logprob.empty())
+          mismatch.add(rl::rollout_mismatch(out.logprob_N.detach(), p.rollout_logprob_N, p.packing));
+        const rl::LossInputs inputs{p.packing,
+                                    out.logprob_N,
+                                    old,
+                                    p.rollout_logprob_N,
+                                    p.ref_logprob_N,
+                                    out.entropy_N,
+                                    p.advantage_N,
                                     rl::trained_tokens(algorithm_, old, p.rollout_logprob_N, p.truncated_B, p.packing)};
         const rl::LossResult loss = rl::grpo_loss(algorithm_, inputs, scale);
         loss.loss.backward();
@@ -343,7 +369,8 @@ class RlRun {
       slots.push_back({scale.global_tokens, scale.global_sequences, micro_batches});
     }
     const auto total = sum_by_slot(c_.team, slots);
-    return {std::max(1.0, total[0]), std::max(1.0, total[1]), static_cast<double>(stage_.rollout.max_response_length), std::max(1.0, total[2])};
+    return {std::max(1.0, total[0]), std::max(1.0, total[1]), static_cast<double>(stage_.rollout.max_response_length),
+            std::max(1.0, total[2])};
   }
 
   static std::vector<double> to_sums(const rl::LossMetrics& x) {

@@ -25,7 +25,8 @@ std::vector<records::Demonstration> collect(const StageContext& c, const SftStag
       if (stage.data.max_traces > 0 && static_cast<int64_t>(all.size()) >= stage.data.max_traces) break;
       records::Demonstration d;
       for (int32_t id : prompt_template.render(t.question().text(), c.tokenizer)) d.add_prompt_ids(id);
-      for (int32_t id : text::render_completion(prompt_template, c.tokenizer, stage.reasoning ? t.think() : "", t.answer())) d.add_completion_ids(id);
+      for (int32_t id : text::render_completion(prompt_template, c.tokenizer, stage.reasoning ? t.think() : "", t.answer()))
+        d.add_completion_ids(id);
       d.set_question_id(t.question().id()), d.set_source(name);
       add(std::move(d));
     }
@@ -35,7 +36,8 @@ std::vector<records::Demonstration> collect(const StageContext& c, const SftStag
       add(data::demonstrate(questions.at(static_cast<uint64_t>(i)), prompt_template, c.tokenizer, stage.reasoning));
   }
   if (all.empty()) throw InputError("stage " + c.stage.name + ": expected something to learn, found no trace within max_length");
-  if (c.team.leads()) log_info("{}: {} demonstrations, {} left out as longer than {} tokens", c.stage.name, all.size(), too_long, stage.max_length);
+  if (c.team.leads())
+    log_info("{}: {} demonstrations, {} left out as longer than {} tokens", c.stage.name, all.size(), too_long, stage.max_length);
   return all;
 }
 
@@ -47,9 +49,11 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   out.prompt_template = stage.prompt_template;
   const auto all = collect(c, stage);
   const int64_t n = static_cast<int64_t>(all.size());
-  const int64_t steps = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(stage.epochs * static_cast<double>(n) / static_cast<double>(stage.batch_size))));
+  const int64_t steps =
+      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(stage.epochs * static_cast<double>(n) / static_cast<double>(stage.batch_size))));
   TrainingSession session(c, *out.model, nullptr, stage.optim, steps, steps);
-  Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, stage.aux_loss_coeff);
+  Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate,
+                  stage.aux_loss_coeff);
   session.begin();
   int64_t epoch = -1;
   std::vector<int64_t> order;

@@ -1,6 +1,6 @@
 #pragma once
-/// The stage types. Each runs to its end, or throws Stopped after a checkpoint; all are collective. To add one: a config struct in recipe.h, a
-/// function here, its file beside the others, a line in run_stage().
+/// The stage types. Each runs to its end, or throws Stopped after a checkpoint; all are collective. To add one: a config struct in
+/// recipe.h, a function here, its file beside the others, a line in run_stage().
 
 #include "core/pipeline/stage_context.h"
 

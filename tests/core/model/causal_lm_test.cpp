@@ -35,7 +35,8 @@ std::vector<std::vector<int32_t>> sequences(const std::map<std::string, at::Tens
 std::pair<at::Tensor, at::Tensor> next_tokens(const TokenBatch& batch) {
   std::vector<int64_t> rows, ids;
   for (size_t b = 0; b + 1 < batch.offsets.size(); ++b)
-    for (int64_t t = batch.offsets[b]; t + 1 < batch.offsets[b + 1]; ++t) rows.push_back(t), ids.push_back(batch.ids_N[t + 1].item<int64_t>());
+    for (int64_t t = batch.offsets[b]; t + 1 < batch.offsets[b + 1]; ++t)
+      rows.push_back(t), ids.push_back(batch.ids_N[t + 1].item<int64_t>());
   return {at::tensor(rows), at::tensor(ids)};
 }
 
@@ -51,7 +52,8 @@ double backward(CausalLM& model, const std::vector<std::vector<int32_t>>& some, 
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor x = a.contiguous(), y = b.contiguous();
-  return x.sizes() == y.sizes() && std::memcmp(x.data_ptr<float>(), y.data_ptr<float>(), sizeof(float) * static_cast<size_t>(x.numel())) == 0;
+  return x.sizes() == y.sizes() &&
+         std::memcmp(x.data_ptr<float>(), y.data_ptr<float>(), sizeof(float) * static_cast<size_t>(x.numel())) == 0;
 }
 
 }  // namespace
@@ -76,7 +78,8 @@ TEST_CASE("logits, loss and every gradient equal those of transformers") {
   for (const Parameter& p : model->parameters().all()) {
     const size_t stacked = p.name.find(".mlp.experts.");
     for (int64_t e = 0; e < (stacked == std::string::npos ? 1 : p.grad.size(0)); ++e) {
-      const std::string published = stacked == std::string::npos ? p.name : p.name.substr(0, stacked + 13) + std::to_string(e) + "." + p.name.substr(stacked + 13);
+      const std::string published =
+          stacked == std::string::npos ? p.name : p.name.substr(0, stacked + 13) + std::to_string(e) + "." + p.name.substr(stacked + 13);
       const at::Tensor grad = stacked == std::string::npos ? p.grad : p.grad[e], want = golden.at("grad." + published);
       CAPTURE(published);
       CHECK((grad - want).abs().max().item<double>() <= 1e-5 * want.abs().max().item<double>() + 1e-12);
@@ -183,7 +186,8 @@ TEST_CASE("a saved model is read back equal") {
     auto model = fixture_model(name);
     const auto file = read_safetensors(test::golden_path("model/" + name + "/model.safetensors"));
     size_t matched = 0;
-    for (const auto& [published, tensor] : named_tensors(*model)) matched += file.count(published) && same_bits(file.at(published), tensor) ? 1 : 0;
+    for (const auto& [published, tensor] : named_tensors(*model))
+      matched += file.count(published) && same_bits(file.at(published), tensor) ? 1 : 0;
     CHECK(matched == file.size());
     const auto j = architecture_to_json(model->architecture());
     CHECK(architecture_to_json(architecture_from_json(j, "test")) == j);
