@@ -94,7 +94,8 @@ class StrictBuilder : public nlohmann::json_sax<json> {
 
 json parse_json(std::string_view text, const std::string& where, int max_depth) {
   // The parser takes a NUL byte for the end of the text.
-  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) throw InputError(fmt::format("{}: expected JSON, found a NUL byte at byte {}", where, nul + 1));
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    throw InputError(fmt::format("{}: expected JSON, found a NUL byte at byte {}", where, nul + 1));
   StrictBuilder builder(where, max_depth);
   if (!json::sax_parse(text, &builder)) throw InputError(where + ": expected JSON, found something else");
   return builder.take();

@@ -134,8 +134,9 @@ struct AlgorithmConfig {
     v.choice("kl_loss_type", kl_loss_type, {"k1", "k2", "k3", "k1+", "k3+"}, "estimator of the KL in the loss");
     v.flag("kl_loss_off_policy", kl_loss_off_policy, "weight the KL by policy / old policy (DeepSeek-V3.2)");
     v.number("entropy_coeff", entropy_coeff, config::at_least(0.0), "weight of the entropy bonus");
-    v.integer("ref_update_interval", ref_update_interval, config::at_least(0),
-              "rollout steps after which the reference becomes the current policy (R1: 400 optimizer steps, 16 to a rollout, so 25); 0 is never");
+    v.integer(
+        "ref_update_interval", ref_update_interval, config::at_least(0),
+        "rollout steps after which the reference becomes the current policy (R1: 400 optimizer steps, 16 to a rollout, so 25); 0 is never");
     v.section("filter_groups", filter_groups, "dynamic sampling");
     v.section("rollout_correction", rollout_correction, "the sampling policy differs from the trained one");
     v.flag("overlong_filter", overlong_filter, "leave answers cut off at the length limit out of the loss (DAPO)");
