@@ -159,7 +159,8 @@ TEST_CASE("with every step damaged there is none") {
 TEST_CASE("what a killed save leaves behind does not matter") {
   const TempDir folder;
   save_checkpoint(folder.path(), state(1), 2);
-  fs::copy(folder / "step_1", folder / "step_2.tmp", fs::copy_options::recursive);  // before the rename
+  save_checkpoint(folder.path(), state(2), 2);
+  fs::rename(folder / "step_2", folder / "step_2.tmp");  // whole, and killed before the rename
   write(folder / "step_2.tmp/extra", "x");
   write(folder / "LATEST", "\xff not a step\n");
   write(folder / "LATEST.tmp", "step");
