@@ -1,0 +1,169 @@
+#include "core/model/weights_io.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+
+#include "core/base/error.h"
+#include "core/model/safetensors.h"
+#include "tests/core/base/temp_dir.h"
+#include "tests/support/golden.h"
+
+namespace cohort::model {
+namespace {
+
+namespace fs = std::filesystem;
+using Named = std::map<std::string, at::Tensor>;
+
+const char* const kDown = "model.layers.0.mlp.down_proj.weight";
+const char* const kExpert = "model.layers.1.mlp.experts.5.up_proj.weight";
+const char* const kBias = "model.layers.1.mlp.gate.e_score_correction_bias";
+
+std::string fixture(const std::string& name) { return test::golden_path("model/" + name); }
+
+/// A folder with the fixture's config and its tensors after `change`.
+void write_changed(const std::string& name, const std::function<void(Named&)>& change, const std::string& folder) {
+  Named tensors = read_safetensors(fixture(name) + "/model.safetensors");
+  change(tensors);
+  fs::copy_file(fixture(name) + "/config.json", folder + "/config.json", fs::copy_options::overwrite_existing);
+  write_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
+}
+
+std::vector<std::string> problems_of(const std::function<void(Named&)>& change) {
+  const TempDir folder;
+  write_changed("deepseek_v3", change, folder.path());
+  try {
+    load_model(folder.path());
+  } catch (const InputError& error) {
+    return error.problems();
+  }
+  return {};
+}
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.detach().contiguous(), y = b.detach().contiguous();
+  return x.sizes() == y.sizes() &&
+         std::memcmp(x.data_ptr<float>(), y.data_ptr<float>(), sizeof(float) * static_cast<size_t>(x.numel())) == 0;
+}
+
+struct BadWeights {
+  const char* name;
+  std::function<void(Named&)> change;
+  const char* tensor;
+  const char* message;
+};
+const std::vector<BadWeights>& bad_weights() {
+  static const std::vector<BadWeights> table = {
+      {"a tensor is missing", [](Named& t) { t.erase(kDown); }, kDown, "expected in this model, found none"},
+      {"one expert is missing", [](Named& t) { t.erase(kExpert); }, kExpert, "expected in this model, found none"},
+      {"the selection bias is missing", [](Named& t) { t.erase(kBias); }, kBias, "expected in this model, found none"},
+      {"there is a tensor too many", [](Named& t) { t["model.layers.9.mlp.down_proj.weight"] = at::zeros({2}); },
+       "model.layers.9.mlp.down_proj.weight", "expected no such tensor in this model, found one"},
+      {"a name is misspelt", [](Named& t) { t["model.norm.wieght"] = t["model.norm.weight"]; }, "model.norm.wieght",
+       "expected no such tensor"},
+      {"a tensor is transposed", [](Named& t) { t[kDown] = t[kDown].t().contiguous(); }, kDown, "expected shape [32, 40], found [40, 32]"},
+      {"a tensor has a dimension more", [](Named& t) { t[kDown] = t[kDown].unsqueeze(0); }, kDown,
+       "expected shape [32, 40], found [1, 32, 40]"},
+      {"a value is NaN", [](Named& t) { t[kDown][3][4] = std::nanf(""); }, kDown, "expected finite values, found NaN or infinity"},
+      {"a value is infinite", [](Named& t) { t[kExpert][0][0] = std::numeric_limits<float>::infinity(); }, kExpert,
+       "expected finite values"},
+      {"a selection bias is NaN", [](Named& t) { t[kBias][0] = std::nanf(""); }, kBias, "expected finite values"},
+  };
+  return table;
+}
+
+}  // namespace
+
+TEST_CASE("a tensor that is missing, unexpected, of another shape or not finite is named") {
+  CHECK(problems_of([](Named&) {}).empty());
+  for (const BadWeights& bad : bad_weights()) {
+    CAPTURE(bad.name);
+    const auto problems = problems_of(bad.change);
+    REQUIRE(problems.size() == 1);
+    CHECK_THAT(problems[0], Catch::Contains("/model.safetensors: tensor '" + std::string(bad.tensor) + "': " + bad.message));
+  }
+}
+
+TEST_CASE("several bad tensors are named at once, but no more than twenty") {
+  const auto two = problems_of([](Named& t) {
+    t.erase(kExpert);
+    t["extra"] = at::zeros({1});
+    t[kDown] = at::zeros({1});
+  });
+  CHECK(two.size() == 3);
+  CHECK(problems_of([](Named& t) { t = {{"x", at::zeros({1})}}; }).size() == 20);
+}
+
+TEST_CASE("buffers that old checkpoints carry are passed over, and other floating types are read") {
+  const TempDir folder;
+  write_changed(
+      "deepseek_v3",
+      [](Named& t) {
+        t["model.layers.0.self_attn.rotary_emb.inv_freq"] = at::ones({4});
+        t[kDown] = t[kDown].to(at::kBFloat16);
+      },
+      folder.path());
+  const auto model = load_model(folder.path()), original = load_model(fixture("deepseek_v3"));
+  CHECK(same_bits(model->parameters().find(kDown)->value,
+                  original->parameters().find(kDown)->value.detach().to(at::kBFloat16).to(at::kFloat)));
+}
+
+TEST_CASE("a saved model is the same model") {
+  for (const char* name : {"deepseek_v3", "qwen2_tied", "qwen3_moe"}) {
+    CAPTURE(name);
+    const TempDir folder;
+    const auto model = load_model(fixture(name));
+    save_model(*model, folder.path());
+    const auto again = load_model(folder.path());
+    CHECK(same_bits(model->parameters().values(), again->parameters().values()));
+    REQUIRE(model->router_biases().size() == again->router_biases().size());
+    for (size_t i = 0; i < model->router_biases().size(); ++i) CHECK(same_bits(model->router_biases()[i], again->router_biases()[i]));
+    const SafetensorsFile written(folder / "model.safetensors"), published(fixture(name) + "/model.safetensors");
+    CHECK(written.metadata().at("format") == "pt");
+    REQUIRE(written.tensors().size() == published.tensors().size());
+    for (const auto& [tensor, info] : published.tensors()) {
+      CAPTURE(tensor);
+      REQUIRE(written.tensors().count(tensor) == 1);
+      CHECK(written.tensors().at(tensor).shape == info.shape);
+      CHECK(same_bits(written.load(tensor), published.load(tensor)));
+    }
+  }
+}
+
+TEST_CASE("named tensors are views: what is written to them is the model's") {
+  const auto model = load_model(fixture("deepseek_v3"));
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : named_tensors(*model)) tensor.fill_(0.5f);
+  CHECK(model->parameters().values().eq(0.5).all().item<bool>());
+  for (const at::Tensor& bias : model->router_biases()) CHECK(bias.eq(0.5).all().item<bool>());
+}
+
+TEST_CASE("a scalar head is saved under its name and not confused with a language model") {
+  const TempDir folder;
+  Architecture a = load_architecture(fixture("qwen2_untied"));
+  const CausalLM scorer(a, 3, ComputeType::kFloat32, Head::kScalar);
+  save_model(scorer, folder.path());
+  const auto again = load_model(folder.path(), ComputeType::kFloat32, Head::kScalar);
+  CHECK(same_bits(scorer.parameters().values(), again->parameters().values()));
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("'lm_head.weight'") && Catch::Contains("'score.weight'"));
+}
+
+TEST_CASE("a folder without config or weights, and a config that is not JSON, are input errors") {
+  const TempDir folder;
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("config.json"));
+  fs::copy_file(fixture("qwen2_tied") + "/config.json", folder / "config.json");
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("model.safetensors"));
+  CHECK_THROWS_AS(load_model(folder.path()), InputError);
+  std::ofstream(folder / "config.json") << "{\"model_type\": ";
+  CHECK_THROWS_AS(load_architecture(folder.path()), InputError);
+}
+
+}  // namespace cohort::model
