@@ -1,6 +1,8 @@
 #pragma once
 /// How answers are sampled.
 
+#include <fmt/format.h>
+
 #include <string>
 
 #include "core/config/field.h"
@@ -19,6 +21,8 @@ struct RolloutConfig {
   void visit(Visitor& v) {
     v.integer("n", n, config::at_least(1), "answers per question (the group size G)");
     v.number("temperature", temperature, config::at_least(0.0), "softmax temperature; 0 is greedy");
+    // Below, logits over temperature leave fp32.
+    v.rule(temperature == 0.0 || temperature >= 1e-3, "temperature", "0 or at least 0.001", fmt::format("{}", temperature));
     v.number("top_p", top_p, config::between(0.0, 1.0),
              "nucleus; 1 is off. In RL it makes the sampling policy differ from the trained one");
     v.rule(top_p > 0.0, "top_p", "above 0", "0");
