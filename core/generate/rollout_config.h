@@ -29,6 +29,7 @@ struct RolloutConfig {
     v.integer("top_k", top_k, config::at_least(0), "sample among the k likeliest tokens; 0 is off");
     v.integer("max_response_length", max_response_length, config::at_least(1), "tokens; longer answers are cut (finish reason: length)");
     v.integer("max_num_seqs", max_num_seqs, config::at_least(1), "sequences decoded together on one rank");
+    v.rule(n <= max_num_seqs, "max_num_seqs", "at least n, " + std::to_string(n), std::to_string(max_num_seqs));
   }
 };
 

@@ -72,7 +72,7 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
   team_.sum(total);
   model_.parameters().grads().copy_(total);
   Result result{optimizer_.step(), sum_by_slot(team_, sums)};
-  if (mixture && bias_rate_ > 0.0) update_biases(loads);
+  if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;
 }
 

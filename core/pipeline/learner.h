@@ -17,7 +17,7 @@ namespace cohort::pipeline {
 
 class Learner {
  public:
-  /// Everything is borrowed. `router_bias_update_rate` and `aux_loss_coeff` balance the experts (0 and 0 in RL).
+  /// Everything is borrowed. `router_bias_update_rate` and `aux_loss_coeff` balance the experts (0 in RL unless asked for).
   Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate,
           double aux_loss_coeff);
 

@@ -11,6 +11,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/base/signals.h"
 #include "core/config/yaml_writer.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/stages/stages.h"
@@ -157,6 +158,7 @@ void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
     }
     run_one(recipe, recipe.stages[i], hashes[i], team, *tokenizer);
     if (team.leads()) write_summary(recipe, hashes);
+    if (i + 1 < recipe.stages.size() && team.any(stop_requested())) throw Stopped("stopped after stage " + recipe.stages[i].name);
   }
 }
 
@@ -169,10 +171,10 @@ std::string stage_table(const Recipe& recipe) {
     const auto cell = [&](const char* key) -> std::string {
       return s.contains("eval") && s.at("eval").contains(key) ? fmt::format("{:.2f}", s.at("eval").at(key).get<double>()) : "-";
     };
-    table +=
-        fmt::format("{:<18}{:<20}{:>7}{:>7.0f}s{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", s.at("name").get<std::string>(),
-                    s.at("type").get<std::string>(), s.value("steps", 0), s.value("seconds", 0.0), s.value("tokens", 0), cell("accuracy"),
-                    cell("format"), cell("language"), cell("preference"), cell("helpfulness"), cell("safety"), cell("response_length"));
+    table += fmt::format("{:<18}{:<20}{:>7}{:>7.0f}s{:>10}{:>10}{:>8}{:>10}{:>12}{:>13}{:>8}{:>8}\n", s.at("name").get<std::string>(),
+                         s.at("type").get<std::string>(), s.value("steps", 0), s.value("seconds", 0.0), s.value("tokens", uint64_t{0}),
+                         cell("accuracy"), cell("format"), cell("language"), cell("preference"), cell("helpfulness"), cell("safety"),
+                         cell("response_length"));
   }
   return table;
 }

@@ -231,6 +231,8 @@ struct RlStage {
     v.section("algorithm", algorithm, "objective");
     v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline",
            std::to_string(rollout.n));
+    v.rule(algorithm.adv_estimator != "reinforce_plus_plus" || !algorithm.filter_groups.enable || rollout.n > 1,
+           "algorithm.filter_groups.enable", "false with one answer per question", "true");
     v.rule(rollout.temperature > 0.0, "rollout.temperature", "above 0 in RL", "0");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),
              "gamma of the auxiliary-loss-free balancing; 0 in RL by default");

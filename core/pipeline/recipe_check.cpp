@@ -341,7 +341,10 @@ void RecipeCheck::check_eval(const std::string& template_name, const std::string
     use.key = own_key;
     use.data = own;
   }
-  if (given(use.data)) {
+  if (!own.path.empty() && !given(eval.data)) {
+    problem("eval.data",
+            "held-out questions, because stage " + in_quotes(recipe_.stages[i].name) + " learns the file " + in_quotes(own.path), "none");
+  } else if (given(use.data)) {
     check_use(use, i);
   } else {
     problem("eval.data", "tasks or a path, because stage " + in_quotes(recipe_.stages[i].name) + " has no questions of its own", "neither");

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/eval/evaluation.h"
+#include "core/pipeline/wire.h"
 #include "core/text/utf8.h"
 
 namespace cohort::pipeline {
@@ -25,9 +26,8 @@ std::vector<records::Group> gather_summaries(Team& team, const std::vector<recor
   records::GroupList list;
   for (const records::Group& g : mine) *list.add_groups() = eval::summary_of(g);
   std::vector<records::Group> all;
-  for (const std::string& bytes : team.gather(list.SerializeAsString())) {
-    records::GroupList part;
-    if (!part.ParseFromString(bytes)) throw Fault("rollout: a member sent something that is not a list of groups");
+  for (const std::string& bytes : team.gather(to_bytes(list))) {
+    const auto part = from_bytes<records::GroupList>(bytes, "summaries");
     all.insert(all.end(), part.groups().begin(), part.groups().end());
   }
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id() < b.id(); });
@@ -60,17 +60,19 @@ std::string sample_line(const records::Group& g, const records::Sample& s, const
 
 std::vector<std::string> gather_sample_lines(const StageContext& c, const std::vector<records::Group>& mine, int64_t limit) {
   std::string bytes;
+  int64_t count = 0;
   for (const records::Group& g : mine)
-    for (const records::Sample& s : g.samples()) bytes += sample_line(g, s, c.tokenizer) + "\n";
+    for (const records::Sample& s : g.samples())
+      if (count++ < limit) bytes += sample_line(g, s, c.tokenizer) + "\n";
   std::vector<std::string> lines;
   // The coordinator deals contiguous shares of ascending ids, so members' lines in member order are ordered.
-  for (const std::string& part : c.team.gather(limit > 0 ? bytes : std::string()))
+  for (const std::string& part : c.team.gather(bytes))
     for (size_t from = 0; from < part.size() && static_cast<int64_t>(lines.size()) < limit;) {
       const size_t end = part.find('\n', from);
       lines.push_back(part.substr(from, end - from));
       from = end + 1;
     }
-  return c.team.leads() ? lines : std::vector<std::string>();
+  return lines;
 }
 
 }  // namespace cohort::pipeline

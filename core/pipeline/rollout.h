@@ -22,8 +22,7 @@ std::vector<records::Group> roll_out(const StageContext& context, model::CausalL
 /// Summaries (eval::summary_of) of everybody's groups, ordered by id. Collective.
 std::vector<records::Group> gather_summaries(Team& team, const std::vector<records::Group>& mine);
 
-/// The lines of samples/STAGE.jsonl for these groups, everybody's, ordered by (question, sample), at most `limit`. Collective; only the
-/// leader's result is not empty.
+/// The lines of samples/STAGE.jsonl for the groups of one round, everybody's, ordered by (question, sample), at most `limit`. Collective.
 std::vector<std::string> gather_sample_lines(const StageContext& context, const std::vector<records::Group>& mine, int64_t limit);
 
 }  // namespace cohort::pipeline

@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/eval/evaluation.h"
 #include "core/model/weights_io.h"
+#include "core/pipeline/rollout.h"
 
 namespace cohort::pipeline {
 
@@ -31,22 +32,11 @@ std::vector<records::Group> answered_by_team(const StageContext& c, model::Causa
                                              const data::DataConfig& data, int64_t count, const char* purpose,
                                              const reward::Scorer& scorer) {
   const data::QuestionSet questions(data, c.seed());
+  if (questions.size() > 0) count = std::min(count, static_cast<int64_t>(questions.size()));  // no question twice
   const int64_t begin = count * c.team.index() / c.team.size(), end = count * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
   eval::answer(mine, model, c.tokenizer, c.recipe.eval.rollout, scorer, {c.seed(), purpose, 0}, 0);
-  std::string bytes;
-  {
-    records::GroupList list;
-    for (const records::Group& g : mine) *list.add_groups() = eval::summary_of(g);
-    bytes = list.SerializeAsString();
-  }
-  std::vector<records::Group> all;
-  for (const std::string& part : c.team.gather(bytes)) {
-    records::GroupList list;
-    if (!list.ParseFromString(part)) throw Fault("evaluation: a member sent something that is not a list of groups");
-    all.insert(all.end(), list.groups().begin(), list.groups().end());
-  }
-  return all;
+  return gather_summaries(c.team, mine);
 }
 
 }  // namespace

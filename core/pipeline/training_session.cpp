@@ -13,6 +13,8 @@
 namespace cohort::pipeline {
 namespace {
 
+constexpr uint64_t kMaxMetricsBytes = 1ull << 33;
+
 uint64_t file_size(const std::string& path) {
   std::error_code none;
   const auto size = std::filesystem::file_size(path, none);
@@ -84,16 +86,36 @@ void TrainingSession::restore() {
 void TrainingSession::open_files(uint64_t metrics_bytes, uint64_t samples_bytes) {
   if (!context_.team.leads()) return;
   make_directories(context_.output("samples"));
+  const std::string samples = context_.output("samples/" + context_.stage.name + ".jsonl");
+  for (const auto& [path, bytes] : {std::pair(context_.output("metrics.jsonl"), metrics_bytes), std::pair(samples, samples_bytes)})
+    if (file_size(path) < bytes)
+      throw InputError(path + ": expected at least the " + std::to_string(bytes) + " bytes of the last checkpoint, found " +
+                       std::to_string(file_size(path)) + ": put the file back, or start again with --fresh");
   metrics_ = std::make_unique<MetricsWriter>(context_.output("metrics.jsonl"), metrics_bytes);
-  samples_ = std::make_unique<MetricsWriter>(context_.output("samples/" + context_.stage.name + ".jsonl"), samples_bytes);
+  samples_ = std::make_unique<MetricsWriter>(samples, samples_bytes);
 }
 
 void TrainingSession::begin() {
   if (restored_) return;
-  // What lies there belongs to another configuration; its step numbers would outlive the new ones.
-  if (context_.team.leads()) std::filesystem::remove_all(context_.checkpoint_folder());
+  if (context_.team.leads()) forget_earlier_attempts();
   open_files(file_size(context_.output("metrics.jsonl")), 0);
   save(0);
+}
+
+void TrainingSession::forget_earlier_attempts() {
+  // Checkpoints of another configuration, whose step numbers would outlive the new ones, and of other unfinished stages, whose place in
+  // metrics.jsonl is about to move.
+  std::filesystem::remove_all(context_.output("checkpoints"));
+  const std::string path = context_.output("metrics.jsonl"), mine = "{\"stage\":\"" + context_.stage.name + "\",";
+  if (!std::filesystem::exists(path)) return;
+  const std::string lines = read_file(path, kMaxMetricsBytes);
+  std::string kept;
+  for (size_t from = 0; from < lines.size();) {
+    const size_t end = std::min(lines.find('\n', from), lines.size() - 1) + 1;
+    if (lines.compare(from, mine.size(), mine) != 0) kept.append(lines, from, end - from);
+    from = end;
+  }
+  if (kept.size() != lines.size()) write_file_atomic(path, kept);
 }
 
 void TrainingSession::save(int64_t steps_done) {

@@ -48,6 +48,7 @@ class TrainingSession {
   void restore();
   /// All members must go on from the same step; nobody saves before all have looked.
   void agree();
+  void forget_earlier_attempts();
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
   void save(int64_t steps_done);
 

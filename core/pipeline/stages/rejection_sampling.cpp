@@ -8,6 +8,7 @@
 #include "core/eval/evaluation.h"
 #include "core/pipeline/rollout.h"
 #include "core/pipeline/stages/stages.h"
+#include "core/pipeline/wire.h"
 #include "core/text/utf8.h"
 
 namespace cohort::pipeline {
@@ -53,9 +54,8 @@ std::vector<records::Trace> gather_traces(Team& team, const std::vector<records:
   records::TraceList list;
   for (const auto& t : mine) *list.add_traces() = t;
   std::vector<records::Trace> all;
-  for (const std::string& bytes : team.gather(list.SerializeAsString())) {
-    records::TraceList part;
-    if (!part.ParseFromString(bytes)) throw Fault("rejection sampling: a member sent something that is not a list of traces");
+  for (const std::string& bytes : team.gather(to_bytes(list))) {
+    const auto part = from_bytes<records::TraceList>(bytes, "rejection sampling");
     all.insert(all.end(), part.traces().begin(), part.traces().end());
   }
   return all;
@@ -82,7 +82,7 @@ StageOutput run_rejection_sampling(const StageContext& c, const RejectionSamplin
     for (const auto& g : gather_summaries(c.team, groups))
       for (const auto& s : g.samples()) tokens += s.response_length();
     progress.update(from + count, fmt::format("kept {}", out.traces.size()));
-    if (c.team.any(stop_requested())) throw Stopped(c.stage.name + ": stopped; sampling starts again");
+    if (c.team.any(stop_requested() && from + count < stage.questions)) throw Stopped(c.stage.name + ": stopped; sampling starts again");
   }
   progress.finish();
   if (c.team.leads()) log_info("{}: kept {} traces of {} questions", c.stage.name, out.traces.size(), stage.questions);

@@ -15,6 +15,7 @@
 #include "core/pipeline/preference.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/training_session.h"
+#include "core/pipeline/wire.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -28,9 +29,8 @@ struct Comparison {
 double judge(const records::Sample& s) { return s.outcome() == records::CORRECT ? 1.0 : 0.0; }
 
 /// HELPFUL: each wrong answer against a right one of the group, in turn. SAFETY: each answer with its label.
-void compare(const records::Group& g, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer,
-             std::vector<Comparison>& out) {
-  const auto input = [&](const records::Sample& s) { return preference_input(g, s, prompt_template, tokenizer); };
+void compare(const records::Group& g, const text::Tokenizer& tokenizer, std::vector<Comparison>& out) {
+  const auto input = [&](const records::Sample& s) { return preference_input(g, s, tokenizer); };
   if (g.question().category() == records::SAFETY) {
     for (const auto& s : g.samples()) out.push_back({input(s), {}, judge(s) > 0.5});
     return;
@@ -51,12 +51,11 @@ std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& s
   records::GroupList list;
   for (const auto& g : mine) *list.add_groups() = g;
   std::vector<Comparison> all;
-  for (const std::string& bytes : c.team.gather(list.SerializeAsString())) {
-    records::GroupList part;
-    if (!part.ParseFromString(bytes)) throw Fault("reward model: a member sent something that is not a list of groups");
+  for (const std::string& bytes : c.team.gather(to_bytes(list))) {
+    const auto part = from_bytes<records::GroupList>(bytes, "reward model");
     for (const auto& g : part.groups()) {
       for (const auto& s : g.samples()) tokens += s.response_length();
-      compare(g, prompt_template, c.tokenizer, all);
+      compare(g, c.tokenizer, all);
     }
   }
   if (all.empty())
@@ -109,12 +108,14 @@ StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stag
   session.begin();
   if (session.tokens == 0) session.tokens = sampled;
   const int64_t micro = c.recipe.trainer.micro_batch_size;
+  int64_t epoch = -1;
+  std::vector<int64_t> order;
   for (int64_t step = session.first_step(); step < steps; ++step) {
     Stopwatch clock;
     uint64_t trained = 0;
     std::vector<const Comparison*> batch;
     for (int64_t i = step * stage.batch_size; i < (step + 1) * stage.batch_size; ++i) {
-      const auto order = shuffled(n, RandomStream(c.seed(), "rm/" + c.stage.name, {static_cast<uint64_t>(i / n)}));
+      if (i / n != epoch) epoch = i / n, order = shuffled(n, RandomStream(c.seed(), "rm/" + c.stage.name, {static_cast<uint64_t>(epoch)}));
       batch.push_back(&all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
       trained += batch.back()->chosen.size() + batch.back()->rejected.size();
     }

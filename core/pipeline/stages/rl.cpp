@@ -12,12 +12,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
-#include "core/base/signals.h"
 #include "core/pipeline/learner.h"
 #include "core/pipeline/preference.h"
 #include "core/pipeline/rl_batch.h"
@@ -39,7 +37,8 @@ struct Rollout {
   std::vector<records::Group> summaries;           ///< everybody's trained groups, by id
   std::vector<std::vector<uint64_t>> minibatches;  ///< group ids of each optimizer step
   std::map<uint64_t, TrainGroup> mine;             ///< the groups this member trains
-  uint64_t questions = 0;                          ///< asked, with those that were filtered out
+  std::vector<records::Group> asked;               ///< everybody's groups, with those that were filtered out
+  int64_t sample_lines = 0;                        ///< asked, with those that were filtered out
   uint64_t sampled_tokens = 0;
   int64_t rounds = 0;
 };
@@ -53,8 +52,7 @@ class RlRun {
         prompt_template_(text::find_template(stage.prompt_template)),
         questions_(stage.data, c.seed()),
         policy_(c.start_model(stage.from, stage.model)),
-        preference_(stage.preference_model.empty() ? reward::Preference()
-                                                   : load_preference(c, stage.preference_model, stage.prompt_template)),
+        preference_(stage.preference_model.empty() ? reward::Preference() : load_preference(c, stage.preference_model)),
         reference_(algorithm_.needs_reference() ? copy_of_policy() : nullptr),
         session_(c, *policy_, reference_.get(), stage.optim, stage.steps, stage.steps * minibatch_count() * algorithm_.ppo_epochs),
         learner_(*policy_, session_.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, 0.0) {}
@@ -88,7 +86,7 @@ class RlRun {
     m["training/global_step"] = static_cast<double>(step + 1);
     Rollout rollout = roll_out_batch(step);
     m["timing_s/gen"] = part.lap();
-    add_reward_metrics(rollout.summaries, m);
+    add_reward_metrics(rollout.asked, m);
     prepare(rollout, m);
     m["timing_s/old_log_prob"] = part.lap();
     const uint64_t trained = update(step, rollout, m);
@@ -116,16 +114,20 @@ class RlRun {
       std::vector<uint64_t> ids;
       for (int64_t i = 0; i < stage_.train_batch_size; ++i) ids.push_back(session_.cursor++);
       auto groups = roll_out(c_, *policy_, settings, static_cast<uint64_t>(step), ids, static_cast<uint64_t>(session_.optimizer().steps()));
+      for (const std::string& line : gather_sample_lines(c_, groups, c_.recipe.run.samples_per_step - r.sample_lines)) {
+        session_.write_sample(line);
+        ++r.sample_lines;
+      }
       for (auto& g : gather_summaries(c_.team, groups)) {
         for (const auto& s : g.samples()) r.sampled_tokens += s.response_length();
+        r.asked.push_back(g);
+        erase_dropped(scorer, g);
         if (r.summaries.size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric)))
           r.summaries.push_back(std::move(g));
       }
       std::move(groups.begin(), groups.end(), std::back_inserter(mine));
-      r.questions += ids.size();
       ++r.rounds;
     }
-    for (const std::string& line : gather_sample_lines(c_, mine, c_.recipe.run.samples_per_step)) session_.write_sample(line);
     deal(step, std::move(mine), scorer, r);
     return r;
   }
@@ -162,7 +164,6 @@ class RlRun {
       erase_dropped(scorer, g);
       r.mine[g.id()] = to_train_group(g);
     }
-    for (records::Group& g : r.summaries) erase_dropped(scorer, g);
   }
 
   static void erase_dropped(const reward::Scorer& scorer, records::Group& g) {
@@ -262,8 +263,8 @@ class RlRun {
     for (const auto& [id, group] : r.mine)
       for (const TrainSample& s : group) {
         const auto packed = pack_samples({&s});
-        const at::Tensor kl =
-            rl::kl_estimate(packed.old_logprob_N, packed.ref_logprob_N, algorithm_.kl_penalty).to(at::kDouble).contiguous();
+        const at::Tensor& old = packed.old_logprob_N.defined() ? packed.old_logprob_N : packed.rollout_logprob_N;  // bypass_mode
+        const at::Tensor kl = rl::kl_estimate(old, packed.ref_logprob_N, algorithm_.kl_penalty).to(at::kDouble).contiguous();
         bytes.append(reinterpret_cast<const char*>(&id), sizeof id);
         bytes.append(reinterpret_cast<const char*>(kl.data_ptr<double>()), sizeof(double) * static_cast<size_t>(kl.numel()));
       }
