@@ -80,7 +80,7 @@ TEST_CASE("activations that are planned are what a forward pass keeps") {
 TEST_CASE("activations grow with tokens, and by the vocabulary where tokens are predicted") {
   const model::Architecture a = shape("dense_tiny");
   const int64_t one = activation_bytes(a, 1, 0);
-  CHECK(one == 4 * (64 + 3 * (4 * 64 + (2 * 4 + 2 * 2) * 16 + 3 * 192)));
+  CHECK(one == 4 * (96 + 3 * (4 * 96 + (2 * 4 + 2 * 2) * 24 + 3 * 256)));
   CHECK(activation_bytes(a, 10, 0) == 10 * one);
   CHECK(activation_bytes(a, 10, 3) == 10 * one + 3 * 2 * 272 * 4);
 }
