@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
@@ -21,6 +22,25 @@ int64_t attention_parameters(const Architecture& a) {
   }
   const int64_t q = h * a.head_dim, kv = a.num_key_value_heads * a.head_dim;
   return d * (q + 2 * kv) + q * d + (a.attention_bias ? q + 2 * kv : 0) + (a.qk_norm ? 2 * a.head_dim : 0);
+}
+
+/// `require(condition, key, expected, found)`.
+template <class Require>
+void check_rope_scaling(const RopeScaling& r, const Require& require) {
+  if (r.type.empty()) return;
+  const auto number = [](double x) { return fmt::format("{}", x); };
+  require(r.factor >= 1 && std::isfinite(r.factor), "rope_scaling.factor", "at least 1", number(r.factor));
+  require(r.original_max_position_embeddings > 0, "rope_scaling.original_max_position_embeddings", "above 0",
+          number(r.original_max_position_embeddings));
+  if (r.type == "yarn") {
+    require(r.beta_slow > 0, "rope_scaling.beta_slow", "above 0", number(r.beta_slow));
+    require(r.beta_fast >= r.beta_slow, "rope_scaling.beta_fast", "at least beta_slow", number(r.beta_fast));
+    require(r.mscale >= 0, "rope_scaling.mscale", "at least 0", number(r.mscale));
+    require(r.mscale_all_dim >= 0, "rope_scaling.mscale_all_dim", "at least 0", number(r.mscale_all_dim));
+  } else {
+    require(r.low_freq_factor > 0, "rope_scaling.low_freq_factor", "above 0", number(r.low_freq_factor));
+    require(r.high_freq_factor > r.low_freq_factor, "rope_scaling.high_freq_factor", "above low_freq_factor", number(r.high_freq_factor));
+  }
 }
 
 int64_t swiglu_parameters(int64_t d, int64_t f) { return 3 * d * f; }
@@ -75,19 +95,31 @@ void Architecture::check(const std::string& where) const {
   in_range("intermediate_size", intermediate_size, 1, 1 << 24);
   in_range("max_position_embeddings", max_position_embeddings, 1, 1 << 24);
   require(rms_norm_eps > 0 && rms_norm_eps < 1, "rms_norm_eps", "above 0 and below 1", fmt::format("{}", rms_norm_eps));
-  require(rope_theta > 0, "rope_theta", "above 0", fmt::format("{}", rope_theta));
+  require(initializer_range >= 0, "initializer_range", "at least 0", fmt::format("{}", initializer_range));
+  require(rope_theta > (rope_scaling.type == "yarn" ? 1 : 0), "rope_theta", rope_scaling.type == "yarn" ? "above 1" : "above 0",
+          fmt::format("{}", rope_theta));
+  check_rope_scaling(rope_scaling, require);
+  if (model_type == "deepseek_v3") in_range("kv_lora_rank", kv_lora_rank, 1, 1 << 20);
   if (uses_mla()) {
+    in_range("q_lora_rank", q_lora_rank, 0, 1 << 20);
     in_range("qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 16);
+    in_range("qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 16);
     in_range("v_head_dim", v_head_dim, 1, 1 << 16);
-    require(qk_rope_head_dim > 0 && qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "even and positive", std::to_string(qk_rope_head_dim));
+    require(qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "even and positive", std::to_string(qk_rope_head_dim));
   } else {
+    in_range("head_dim", head_dim, 2, 1 << 16);
     require(num_key_value_heads > 0 && num_attention_heads % num_key_value_heads == 0, "num_key_value_heads",
             fmt::format("a divisor of {} heads", num_attention_heads), std::to_string(num_key_value_heads));
-    require(head_dim > 0 && head_dim % 2 == 0, "head_dim", "even and positive", std::to_string(head_dim));
+    require(head_dim % 2 == 0, "head_dim", "even and positive", std::to_string(head_dim));
   }
+  in_range("n_routed_experts", n_routed_experts, 0, 1 << 16);
   if (n_routed_experts > 0) {
-    in_range("n_routed_experts", n_routed_experts, 1, 1 << 16);
+    in_range("n_shared_experts", n_shared_experts, 0, 1 << 10);
     in_range("moe_intermediate_size", moe_intermediate_size, 1, 1 << 24);
+    in_range("first_k_dense_replace", first_k_dense_replace, 0, num_hidden_layers);
+    for (int64_t layer : mlp_only_layers) in_range("mlp_only_layers", layer, 0, num_hidden_layers - 1);
+    require(routed_scaling_factor > 0 && std::isfinite(routed_scaling_factor), "routed_scaling_factor", "above 0",
+            fmt::format("{}", routed_scaling_factor));
     require(n_group > 0 && n_routed_experts % n_group == 0, "n_group", fmt::format("a divisor of {} experts", n_routed_experts),
             std::to_string(n_group));
     in_range("topk_group", topk_group, 1, n_group);
@@ -227,6 +259,10 @@ class JsonKeys {
       return bad(key, "a list of integers", *value);
     out = value->get<std::vector<int64_t>>();
   }
+  /// A feature that this project has in one form only.
+  void only(const char* key, const nlohmann::json& supported) {
+    if (has(key) && config_.at(key) != supported) bad(key, (supported.dump() + " (nothing else is supported)").c_str(), config_.at(key));
+  }
   bool has(const char* key) const { return config_.contains(key) && !config_.at(key).is_null(); }
   void bad(const char* key, const char* expected, const nlohmann::json& found) {
     problems_.push_back(fmt::format("{}: {}: expected {}, found {}", where_, key, expected, found.dump()));
@@ -249,7 +285,9 @@ class JsonKeys {
 
 RopeScaling rope_scaling_from_json(const nlohmann::json& config, const std::string& where, double max_position) {
   RopeScaling r;
-  r.type = config.contains("rope_type") ? config.at("rope_type").get<std::string>() : config.value("type", std::string());
+  const auto& type = config.at(config.contains("rope_type") ? "rope_type" : "type");
+  if (!type.is_string()) throw InputError(fmt::format("{}: rope_scaling: expected yarn or llama3, found {}", where, type.dump()));
+  r.type = type.get<std::string>();
   if (r.type == "default") return {};
   if (r.type != "yarn" && r.type != "llama3")
     throw InputError(fmt::format("{}: rope_scaling: expected yarn or llama3, found \"{}\"", where, r.type));
@@ -302,6 +340,7 @@ Architecture architecture_from_json(const nlohmann::json& config, const std::str
   const nlohmann::json rope = keys.has("rope_parameters") ? config.at("rope_parameters")
                               : keys.has("rope_scaling")  ? config.at("rope_scaling")
                                                           : nlohmann::json();
+  if (!rope.is_null() && !rope.is_object()) keys.bad("rope_scaling", "an object or null", rope);
   if (rope.is_object() && rope.contains("rope_theta")) JsonKeys(rope, where + ": rope_parameters").number("rope_theta", a.rope_theta);
   keys.number("rope_theta", a.rope_theta, false);
   if (deepseek) {
@@ -315,6 +354,12 @@ Architecture architecture_from_json(const nlohmann::json& config, const std::str
     a.qk_norm = qwen3_moe;
   }
   if (!qwen2) read_experts(keys, a, deepseek);
+  keys.only("hidden_act", "silu");
+  if (!qwen2) keys.only("attention_bias", false);
+  if (deepseek)
+    keys.only("rope_interleave", true), keys.only("scoring_func", "sigmoid"), keys.only("topk_method", "noaux_tc"),
+        keys.only("moe_layer_freq", 1);
+  if (qwen3_moe) keys.only("decoder_sparse_step", 1);
   bool window = false;
   keys.flag("use_sliding_window", window, false);
   if (window) keys.bad("use_sliding_window", "false (sliding windows are not supported)", true);

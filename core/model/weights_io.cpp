@@ -70,10 +70,10 @@ void load_weights(CausalLM& model, const std::string& folder) {
   if (!problems.empty()) throw InputError(problems);
   for (auto& [name, tensor] : by_name) {
     const at::Tensor value = file.load(name).to(at::kFloat);
-    if (!at::isfinite(value).all().item<bool>())
-      throw InputError(fmt::format("{}: tensor '{}': expected finite values, found NaN or infinity", file.path(), name));
+    if (!at::isfinite(value).all().item<bool>()) problem(name, "expected finite values, found NaN or infinity");
     tensor.copy_(value);
   }
+  if (!problems.empty()) throw InputError(problems);
 }
 
 std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type, Head head) {

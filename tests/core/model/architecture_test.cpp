@@ -70,6 +70,25 @@ const std::vector<Contradiction> kContradictions = {
     {"deepseek_v3_tiny", "topk_group", [](Architecture& a) { a.topk_group = 5; }},
     {"deepseek_v3_tiny", "num_experts_per_tok", [](Architecture& a) { a.num_experts_per_tok = 5; }},  // two groups of two experts
     {"deepseek_v3_tiny", "num_experts_per_tok", [](Architecture& a) { a.num_experts_per_tok = 0; }},
+    {"dense_tiny", "head_dim", [](Architecture& a) { a.head_dim = int64_t{1} << 40; }},
+    {"dense_tiny", "initializer_range", [](Architecture& a) { a.initializer_range = -0.1; }},
+    {"deepseek_v3_tiny", "kv_lora_rank", [](Architecture& a) { a.kv_lora_rank = 0; }},
+    {"deepseek_v3_tiny", "q_lora_rank", [](Architecture& a) { a.q_lora_rank = -4; }},
+    {"deepseek_v3_tiny", "q_lora_rank", [](Architecture& a) { a.q_lora_rank = int64_t{1} << 50; }},
+    {"deepseek_v3_tiny", "n_routed_experts", [](Architecture& a) { a.n_routed_experts = -8; }},
+    {"deepseek_v3_tiny", "n_shared_experts", [](Architecture& a) { a.n_shared_experts = -1; }},
+    {"deepseek_v3_tiny", "first_k_dense_replace", [](Architecture& a) { a.first_k_dense_replace = -1; }},
+    {"deepseek_v3_tiny", "mlp_only_layers", [](Architecture& a) { a.mlp_only_layers = {77}; }},
+    {"deepseek_v3_tiny", "routed_scaling_factor", [](Architecture& a) { a.routed_scaling_factor = 0.0; }},
+    {"deepseek_v3", "rope_theta", [](Architecture& a) { a.rope_theta = 1.0; }},
+    {"deepseek_v3", "rope_scaling.factor", [](Architecture& a) { a.rope_scaling.factor = 0.0; }},
+    {"deepseek_v3", "rope_scaling.original_max_position_embeddings",
+     [](Architecture& a) { a.rope_scaling.original_max_position_embeddings = -1.0; }},
+    {"deepseek_v3", "rope_scaling.beta_slow", [](Architecture& a) { a.rope_scaling.beta_slow = 0.0; }},
+    {"deepseek_v3", "rope_scaling.beta_fast", [](Architecture& a) { a.rope_scaling.beta_fast = 0.5; }},
+    {"deepseek_v3", "rope_scaling.mscale", [](Architecture& a) { a.rope_scaling.mscale = -1.0; }},
+    {"dense_tiny", "rope_scaling.high_freq_factor",
+     [](Architecture& a) { a.rope_scaling = {.type = "llama3", .factor = 8.0, .low_freq_factor = 4.0, .high_freq_factor = 4.0}; }},
 };
 
 /// config.json: what is changed, and what the message must say.
@@ -100,6 +119,18 @@ const std::vector<BadConfig> kBadConfigs = {
     {"deepseek_v3", R"({"routed_scaling_factor": null})", "routed_scaling_factor: expected a value"},
     {"qwen3_moe", R"({"mlp_only_layers": [1, "x"]})", "mlp_only_layers: expected a list of integers"},
     {"qwen3_moe", R"({"num_experts": null})", "num_experts: expected a value"},
+    {"qwen2_tied", R"({"rope_scaling": "yarn"})", "rope_scaling: expected an object or null, found \"yarn\""},
+    {"qwen2_tied", R"({"rope_scaling": {"rope_type": 5, "factor": 2}})", "rope_scaling: expected yarn or llama3, found 5"},
+    {"qwen2_tied", R"({"rope_scaling": {"type": [], "factor": 2}})", "rope_scaling: expected yarn or llama3, found []"},
+    {"qwen2_tied", R"({"hidden_act": "gelu"})", "hidden_act: expected \"silu\" (nothing else is supported), found \"gelu\""},
+    {"deepseek_v3", R"({"kv_lora_rank": 0})", "kv_lora_rank: expected 1 to"},
+    {"deepseek_v3", R"({"scoring_func": "softmax"})", "scoring_func: expected \"sigmoid\""},
+    {"deepseek_v3", R"({"topk_method": "greedy"})", "topk_method: expected \"noaux_tc\""},
+    {"deepseek_v3", R"({"moe_layer_freq": 2})", "moe_layer_freq: expected 1"},
+    {"deepseek_v3", R"({"rope_interleave": false})", "rope_interleave: expected true"},
+    {"deepseek_v3", R"({"attention_bias": true})", "attention_bias: expected false"},
+    {"qwen3_moe", R"({"attention_bias": true})", "attention_bias: expected false"},
+    {"qwen3_moe", R"({"decoder_sparse_step": 2})", "decoder_sparse_step: expected 1"},
 };
 
 }  // namespace

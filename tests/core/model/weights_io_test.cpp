@@ -99,6 +99,7 @@ TEST_CASE("several bad tensors are named at once, but no more than twenty") {
     t[kDown] = at::zeros({1});
   });
   CHECK(two.size() == 3);
+  CHECK(problems_of([](Named& t) { t[kDown][0][0] = t[kExpert][0][0] = std::nanf(""); }).size() == 2);
   CHECK(problems_of([](Named& t) { t = {{"x", at::zeros({1})}}; }).size() == 20);
 }
 
