@@ -27,6 +27,7 @@ stages:
     train_batch_size: 8
     ppo_mini_batch_size: 4
     steps: 3
+    rewards: {accuracy: 1.0, format: 1.0, language: 1.0}
     algorithm: {filter_groups: {enable: true, max_num_gen_batches: 3}, use_kl_in_reward: true, adv_estimator: reinforce_plus_plus_baseline, use_kl_loss: true, ref_update_interval: 2}
 )";
 
@@ -41,6 +42,7 @@ void check_same(const std::filesystem::path& one, const std::filesystem::path& o
   CHECK(file(one, "stages/zero/model/model.safetensors") == file(other, "stages/zero/model/model.safetensors"));
   CHECK(file(one, "samples/zero.jsonl") == file(other, "samples/zero.jsonl"));
   CHECK(file(one, "samples/zero.jsonl").size() > 1000);
+  CHECK(file(one, "stages/base/model/model.safetensors") != file(one, "stages/zero/model/model.safetensors"));  // something was learned
 }
 
 /// A folder of its own, made new and removed at the end by one process.
