@@ -14,9 +14,9 @@ void adamw(const at::Tensor& values, const at::Tensor& grads, const at::Tensor& 
               "adamw: expected tensors of one length, found ", values.numel(), ", ", grads.numel(), ", ", m.numel(), ", ", v.numel());
   const double bias1 = 1.0 - std::pow(o.beta1, static_cast<double>(step)), bias2 = 1.0 - std::pow(o.beta2, static_cast<double>(step));
   row_kernels().adamw(values.data_ptr<float>(), grads.data_ptr<float>(), m.data_ptr<float>(), v.data_ptr<float>(), values.numel(),
-                      static_cast<float>(grad_scale), static_cast<float>(o.lr), static_cast<float>(o.beta1), static_cast<float>(o.beta2),
-                      static_cast<float>(o.eps), static_cast<float>(o.weight_decay), static_cast<float>(bias1),
-                      static_cast<float>(std::sqrt(bias2)));
+                      static_cast<float>(grad_scale), static_cast<float>(o.lr), static_cast<float>(1.0 - o.beta1),
+                      static_cast<float>(o.beta2), static_cast<float>(1.0 - o.beta2), static_cast<float>(o.eps),
+                      static_cast<float>(o.weight_decay), static_cast<float>(bias1), static_cast<float>(std::sqrt(bias2)));
 }
 
 double sum_of_squares(const at::Tensor& flat) {

@@ -41,9 +41,10 @@ struct RowKernels {
   /// dS row of softmax attention: ds[j] = p[j]·(dp[j] - Σ_i p[i]·dp[i])·scale.
   void (*softmax_row_backward)(const float* p, const float* dp, int64_t n, float scale, float* ds);
 
-  /// One AdamW update (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations).
-  void (*adamw)(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2,
-                float eps, float weight_decay, float bias1, float bias2_sqrt);
+  /// One AdamW update (Loshchilov & Hutter 2019, torch.optim.AdamW's order of operations). share1 = 1 - beta1 and share2 = 1 - beta2 come
+  /// from double, because 1 - 0.999f is off by 1e-5.
+  void (*adamw)(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float share1, float beta2,
+                float share2, float eps, float weight_decay, float bias1, float bias2_sqrt);
 };
 
 /// The table of this machine: AVX-512, AVX2 with FMA, or portable. COHORT_ISA=portable|avx2|avx512 in the environment forces one

@@ -106,14 +106,14 @@ inline void softmax_row_backward(const float* p, const float* dp, int64_t n, flo
   for (int64_t j = 0; j < n; ++j) ds[j] = p[j] * (dp[j] - mean) * scale;
 }
 
-inline void adamw(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float beta1, float beta2,
-                  float eps, float weight_decay, float bias1, float bias2_sqrt) {
+inline void adamw(float* value, const float* grad, float* m, float* v, int64_t n, float grad_scale, float lr, float share1, float beta2,
+                  float share2, float eps, float weight_decay, float bias1, float bias2_sqrt) {
   const float decay = 1.0f - lr * weight_decay, step = lr / bias1;
   for (int64_t i = 0; i < n; ++i) {
     const float g = grad[i] * grad_scale;
     const float w = value[i] * decay;
-    m[i] = m[i] + (g - m[i]) * (1.0f - beta1);
-    v[i] = v[i] * beta2 + g * g * (1.0f - beta2);
+    m[i] = m[i] + (g - m[i]) * share1;
+    v[i] = v[i] * beta2 + g * g * share2;
     value[i] = w - step * (m[i] / (std::sqrt(v[i]) / bias2_sqrt + eps));
   }
 }

@@ -125,7 +125,7 @@ const std::vector<Entry>& entries() {
        [](const RowKernels& k, int64_t n) {
          Floats value = random_floats(n, 1), grad = random_floats(n, 2), m = random_floats(n, 3), v = random_floats(n, 4);
          for (float& x : v) x = x * x;
-         k.adamw(value.data(), grad.data(), m.data(), v.data(), n, 0.8f, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.19f, 0.31f);
+         k.adamw(value.data(), grad.data(), m.data(), v.data(), n, 0.8f, 1e-3f, 0.1f, 0.95f, 0.05f, 1e-8f, 0.1f, 0.19f, 0.31f);
          return joined({value, m, v});
        }},
   };
