@@ -18,8 +18,9 @@ std::vector<int32_t> preference_input(const records::Group& group, const records
     return ids;
   }
   const auto close = tokenizer.special_id(text::kThinkClose);
+  // Not found: base() of rend() is begin(), the whole response.
   const auto answer = close ? std::find(response.rbegin(), response.rend(), *close).base() : response.begin();
-  ids.insert(ids.end(), answer == response.begin() ? response.begin() : answer, response.end());
+  ids.insert(ids.end(), answer, response.end());
   return ids;
 }
 

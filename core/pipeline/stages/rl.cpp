@@ -298,7 +298,8 @@ class RlRun {
     uint64_t tokens = 0;
     for (int64_t epoch = 0; epoch < algorithm_.ppo_epochs; ++epoch)
       for (const auto& batch : r.minibatches) {
-        const auto result = update_minibatch(batch, r, mismatch);
+        // Only before the first update is the trained policy the one that sampled.
+        const auto result = update_minibatch(batch, r, recompute_old_ || steps > 0.0 ? nullptr : &mismatch);
         losses.add(from_sums(result.sums));
         grad_norm += result.optimizer.grad_norm, skipped += result.optimizer.skipped ? 1.0 : 0.0, steps += 1.0;
         m["actor/lr"] = result.optimizer.lr;
@@ -317,7 +318,7 @@ class RlRun {
     return tokens;
   }
 
-  Learner::Result update_minibatch(const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch& mismatch) {
+  Learner::Result update_minibatch(const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
     const rl::AggregationScale scale = global_scale(batch, r);
     const auto work = [&](int64_t begin, int64_t end, model::MoeTrace* trace) {
@@ -327,8 +328,7 @@ class RlRun {
         const auto out = model::completion_logprobs(*policy_, p.tokens, stage_.rollout.temperature, c_.vocab_limit(*policy_), trace);
         // With one update per rollout the old policy is the current one, and this forward pass gives both.
         const at::Tensor old = p.old_logprob_N.defined() ? p.old_logprob_N : out.logprob_N.detach();
-        if (!recompute_old_ && samples.front()->old_logprob.empty())
-          mismatch.add(rl::rollout_mismatch(out.logprob_N.detach(), p.rollout_logprob_N, p.packing));
+        if (mismatch) mismatch->add(rl::rollout_mismatch(out.logprob_N.detach(), p.rollout_logprob_N, p.packing));
         const rl::LossInputs inputs{p.packing,
                                     out.logprob_N,
                                     old,

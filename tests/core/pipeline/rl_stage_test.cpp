@@ -1,0 +1,104 @@
+// The RL stage from end to end on a tiny model: every kind of objective takes its steps, and what it writes is what happened.
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/config/yaml_reader.h"
+#include "core/pipeline/pipeline.h"
+#include "tests/core/base/temp_dir.h"
+
+namespace cohort::pipeline {
+namespace {
+
+constexpr const char* kRecipe = R"(
+model: {preset: dense_tiny}
+trainer: {save_freq: 2, micro_batch_size: 8}
+eval: {data: {tasks: ["add:1"]}, questions: 4, rollout: {n: 1, max_response_length: 12}}
+stages:
+  - name: rl
+    type: rl
+    template: r1_zero_brief
+    data: {tasks: ["add:1"]}
+    rollout: {n: 4, max_response_length: 12}
+    train_batch_size: 8
+    ppo_mini_batch_size: 4
+    steps: 2
+    rewards: {accuracy: 1.0, format: 1.0, language: 1.0}
+    algorithm: {filter_groups: {enable: false}, rollout_correction: {rollout_is: none}}
+)";
+
+std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
+  std::vector<nlohmann::json> rows;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) rows.push_back(nlohmann::json::parse(line));
+  return rows;
+}
+
+void run(const TempDir& folder, std::vector<std::string> overrides, const RunOptions& options = {}) {
+  overrides.push_back("run.output=" + folder / "run");
+  SoloTeam solo;
+  run_recipe(config::read_config_text<Recipe>(kRecipe, "recipe", overrides), solo, options);
+}
+
+std::string key(const char* setting) { return std::string("stages.rl.algorithm.") + setting; }
+
+}  // namespace
+
+TEST_CASE("every kind of objective takes its steps", "[pipeline]") {
+  const auto overrides = GENERATE(values<std::vector<std::string>>({
+      {},
+      {key("adv_estimator=rloo"), key("use_kl_loss=true"), key("ref_update_interval=1")},
+      {key("norm_adv_by_std_in_grpo=false"), key("loss_agg_mode=dr_grpo"), key("ppo_epochs=2")},
+      {key("loss_mode=gspo"), key("loss_agg_mode=seq-mean-token-mean"), key("overlong_filter=true")},
+      {key("loss_mode=cispo"), key("entropy_coeff=0.01")},
+      {key("loss_mode=sapo"), key("rollout_correction.rollout_is=token")},
+      {key("rollout_correction.rollout_rs=seq_mean_k1"), key("rollout_correction.rollout_rs_threshold=1.5")},
+      {key("rollout_correction.bypass_mode=true"), key("use_kl_in_reward=true")},
+      {key("adv_estimator=reinforce_plus_plus"), key("use_kl_in_reward=true"), "stages.rl.rollout.n=1"},
+      {key("filter_groups.enable=true"), key("filter_groups.max_num_gen_batches=2")},
+      {"stages.rl.ppo_mini_batch_size=8", "stages.rl.rewards.undecided=drop", "model.dtype=bf16"},
+      {"stages.rl.train_batch_size=2", "stages.rl.ppo_mini_batch_size=1"},  // fewer questions than reduction slots
+  }));
+  CAPTURE(overrides);
+  const TempDir folder;
+  run(folder, overrides);
+  const auto metrics = lines_of(folder / "run/metrics.jsonl");
+  REQUIRE(metrics.size() == 2);
+  for (const auto& row : metrics) {
+    CHECK(row.at("training/rollout_logprob_abs_diff_max").get<double>() <= 1e-6);
+    CHECK(row.at("actor/grad_norm").get<double>() > 0.0);
+    CHECK(row.at("train/skipped").get<double>() == 0.0);
+  }
+}
+
+TEST_CASE("samples are sorted by step, question and sample, and counted", "[pipeline]") {
+  const TempDir folder;
+  run(folder, {key("filter_groups.enable=true"), key("filter_groups.metric=acc"), key("filter_groups.max_num_gen_batches=3")});
+  // Accuracy is 0 everywhere, so no group is informative: three rounds are sampled, nothing is trained, and the run says so.
+  const auto samples = lines_of(folder / "run/samples/rl.jsonl");
+  REQUIRE(samples.size() == 2 * 3 * 8 * 4);
+  std::vector<std::array<int64_t, 3>> keys;
+  for (const auto& s : samples) keys.push_back({s.at("step"), s.at("question_id"), s.at("sample")});
+  CHECK(std::is_sorted(keys.begin(), keys.end()));
+  CHECK(std::adjacent_find(keys.begin(), keys.end()) == keys.end());
+  CHECK(keys.front()[0] == 1);
+  for (const auto& s : samples) CHECK(s.at("response_ids").size() == s.at("logprobs").size());
+  const auto metrics = lines_of(folder / "run/metrics.jsonl");
+  CHECK(metrics.at(0).at("train/skipped") == 1.0);
+  CHECK(metrics.at(0).at("train/num_gen_batches") == 3.0);
+}
+
+TEST_CASE("a stage that runs again replaces its metrics", "[pipeline]") {
+  const TempDir folder;
+  run(folder, {});
+  run(folder, {}, {.from_stage = "rl", .fresh = false});
+  CHECK(lines_of(folder / "run/metrics.jsonl").size() == 2);
+  run(folder, {"stages.rl.steps=3"});  // another hash
+  CHECK(lines_of(folder / "run/metrics.jsonl").size() == 3);
+  CHECK(lines_of(folder / "run/samples/rl.jsonl").size() == 3 * 8 * 4);
+}
+
+}  // namespace cohort::pipeline
