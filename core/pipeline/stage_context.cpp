@@ -51,7 +51,7 @@ records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, cons
   data::DataConfig reasoning = e.data.tasks.empty() && e.data.path.empty() ? fallback : e.data;
   if (reasoning.path.empty()) reasoning.split = "test";
   auto groups = answered_by_team(c, model, prompt_template, reasoning, e.questions, "eval", scorer);
-  if (!e.general.tasks.empty() && e.general_questions > 0) {
+  if ((!e.general.tasks.empty() || !e.general.path.empty()) && e.general_questions > 0) {
     auto general = answered_by_team(c, model, prompt_template, e.general, e.general_questions, "eval/general", scorer);
     groups.insert(groups.end(), general.begin(), general.end());
   }
