@@ -34,7 +34,8 @@ for seed in "$@"; do run "seed$seed" r1_mini "$seed"; done
 for seed in "${calibration_seeds[@]}"; do run "calibration_a_seed$seed" calibration_a "$seed"; done
 for seed in "${calibration_seeds[@]}"; do run "calibration_b_seed$seed" calibration_b "$seed"; done
 for seed in "${calibration_seeds[@]}"; do
-  run "calibration_b_16_seed$seed" calibration_b "$seed" run.name=calibration_b_16 stages.grpo.train_batch_size=512 stages.grpo.steps=19
+  run "calibration_b_16_seed$seed" calibration_b "$seed" run.name=calibration_b_16 stages.grpo.train_batch_size=512 stages.grpo.steps=40 \
+    stages.grpo.optim.lr=1.0e-4
 done
 
 echo

@@ -111,7 +111,7 @@ struct EvalSection {
     v.integer("questions", questions, config::at_least(1), "reasoning questions asked");
     v.integer("general_questions", general_questions, config::at_least(0), "general questions asked");
     v.section("rollout", rollout, "sampling for evaluation (R1: temperature 0.6, top_p 0.95)");
-    v.integer("test_freq", test_freq, config::at_least(0), "rollout steps between evaluations during RL (val-core/*); 0: only at the ends");
+    v.integer("test_freq", test_freq, config::at_least(0), "steps between evaluations during sft and rl (val-core/*); 0: only at the ends");
   }
 };
 
@@ -173,6 +173,7 @@ struct SftStage {
   double epochs = 2;
   int64_t batch_size = 64;
   int64_t max_length = 512;
+  double stop_at_accuracy = 0.0;
   double router_bias_update_rate = 0.0;
   double aux_loss_coeff = 0.0;
   train::OptimConfig optim = {.lr = 1e-3, .lr_scheduler = "cosine"};
@@ -188,6 +189,8 @@ struct SftStage {
     v.number("epochs", epochs, config::positive(), "passes over the traces (R1: 2)");
     v.integer("batch_size", batch_size, config::at_least(1), "traces per step (R1: 128, students 64)");
     v.integer("max_length", max_length, config::at_least(8), "tokens of prompt and completion; longer traces are left out and counted");
+    v.number("stop_at_accuracy", stop_at_accuracy, config::between(0.0, 1.0),
+             "end as soon as an evaluation (every eval.test_freq steps) finds at least this accuracy; 0: only after `epochs`");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing");
     v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss");
     v.section("optim", optim, "optimizer (R1: cosine 5e-5 to 5e-6)");

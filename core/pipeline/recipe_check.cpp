@@ -265,6 +265,8 @@ void RecipeCheck::check_stage(size_t i, const SftStage& body) {
   const std::string path = path_of(i);
   if (positions_[i] > 0 && body.max_length > positions_[i])
     problem(path + ".max_length", fmt::format("at most the model's {} positions", positions_[i]), std::to_string(body.max_length));
+  if (body.stop_at_accuracy > 0.0 && recipe_.eval.test_freq == 0)
+    problem(path + ".stop_at_accuracy", "0 unless eval.test_freq is above 0", fmt::format("{}", body.stop_at_accuracy));
   if (!check_template(path + ".template", body.prompt_template)) return;
   if (body.data.demonstrations_size > 0)
     check_use({.key = path + ".data.demonstrations",

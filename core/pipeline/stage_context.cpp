@@ -58,4 +58,11 @@ records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, cons
   return eval::summarise(groups);
 }
 
+void add_validation_metrics(const records::EvalResult& e, int64_t answers_per_question, Metrics& m) {
+  const std::string mean = "/mean@" + std::to_string(answers_per_question);
+  if (e.has_accuracy()) m["val-core/reasoning/accuracy" + mean] = e.accuracy();
+  if (e.has_format()) m["val-core/all/format" + mean] = e.format();
+  if (e.has_language()) m["val-core/all/language" + mean] = e.language();
+}
+
 }  // namespace cohort::pipeline

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/metrics.h"
 #include "core/model/causal_lm.h"
 #include "core/pipeline/recipe.h"
 #include "core/pipeline/team.h"
@@ -50,5 +51,8 @@ struct StageOutput {
 /// Evaluates on the recipe's held-out sets; collective. `fallback` are the reasoning questions where eval.data names none.
 records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template,
                              const data::DataConfig& fallback, const reward::Preference& preference = {});
+
+/// An evaluation in the middle of a stage, under verl's names: val-core/reasoning/accuracy/mean@n, …
+void add_validation_metrics(const records::EvalResult& result, int64_t answers_per_question, Metrics& metrics);
 
 }  // namespace cohort::pipeline

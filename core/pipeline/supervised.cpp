@@ -17,10 +17,10 @@ std::vector<model::Completion> to_completions(const std::vector<records::Demonst
 
 }  // namespace
 
-void train_on_demonstrations(const StageContext& c, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps,
-                             int64_t batch_size, const DemonstrationBatch& batch) {
+void train_on_demonstrations(const StageContext& c, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t batch_size,
+                             const DemonstrationBatch& batch, const GoalCheck& reached) {
   const int64_t micro = c.recipe.trainer.micro_batch_size;
-  for (int64_t step = session.first_step(); step < steps; ++step) {
+  for (int64_t step = session.first_step(); step < session.steps(); ++step) {
     Stopwatch clock;
     int64_t trained = 0, total = 0;
     for (const auto& d : batch(step, 0, batch_size))
@@ -45,6 +45,7 @@ void train_on_demonstrations(const StageContext& c, model::CausalLM& model, Trai
     m["actor/grad_norm"] = r.optimizer.grad_norm, m["actor/lr"] = r.optimizer.lr, m["train/skipped"] = r.optimizer.skipped ? 1.0 : 0.0;
     m["perf/total_num_tokens"] = static_cast<double>(total);
     m["timing_s/step"] = clock.seconds(), m["perf/throughput"] = static_cast<double>(total) / clock.seconds() / c.team.size();
+    if (reached && reached(step + 1, m)) session.end_early();
     session.finish_step(step, m, fmt::format("loss {:.3f}", r.sums[0]));
   }
 }

@@ -13,8 +13,12 @@ namespace cohort::pipeline {
 /// The demonstrations [begin, end) of step `step`, a pure function: every member can ask for any of them.
 using DemonstrationBatch = std::function<std::vector<records::Demonstration>(int64_t step, int64_t begin, int64_t end)>;
 
-/// Loss: -Σ log p(completion token) / (completion tokens of the whole batch). Runs from session.first_step() to `steps`.
-void train_on_demonstrations(const StageContext& context, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t steps,
-                             int64_t batch_size, const DemonstrationBatch& batch);
+/// Called after each optimizer step with the number of steps done; may add metrics. True: the stage has reached its goal and ends here.
+using GoalCheck = std::function<bool(int64_t steps_done, Metrics& metrics)>;
+
+/// Loss: -Σ log p(completion token) / (completion tokens of the whole batch). Runs from session.first_step() to session.steps(),
+/// or until `reached` says so.
+void train_on_demonstrations(const StageContext& context, model::CausalLM& model, TrainingSession& session, Learner& learner,
+                             int64_t batch_size, const DemonstrationBatch& batch, const GoalCheck& reached = nullptr);
 
 }  // namespace cohort::pipeline

@@ -78,6 +78,8 @@ void TrainingSession::restore() {
   cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
   has_eval_start = manifest.has_eval_start();
   if (has_eval_start) eval_start = manifest.eval_start();
+  ended_early_ = manifest.ended_early();
+  if (ended_early_) steps_ = first_step_;
   restored_ = true;
   open_files(manifest.metrics_bytes(), manifest.samples_bytes());
   if (context_.team.leads()) log_info("{}: going on from step {} of {}", context_.stage.name, first_step_, steps_);
@@ -128,6 +130,7 @@ void TrainingSession::save(int64_t steps_done) {
     c.manifest.set_seconds(seconds_before_ + clock_.seconds());
     c.manifest.set_metrics_bytes(metrics_->bytes()), c.manifest.set_samples_bytes(samples_->bytes());
     if (has_eval_start) *c.manifest.mutable_eval_start() = eval_start;
+    c.manifest.set_ended_early(ended_early_);
     c.tensors = {{"values", model_.parameters().values()},
                  {"moment1", optimizer_.first_moment()},
                  {"moment2", optimizer_.second_moment()},
@@ -140,6 +143,7 @@ void TrainingSession::save(int64_t steps_done) {
 }
 
 void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const std::string& note) {
+  if (ended_early_) steps_ = step + 1;
   if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
   progress_.update(step + 1, note);
   const bool stop = context_.team.any(stop_requested());

@@ -24,6 +24,8 @@ class TrainingSession {
 
   train::Optimizer& optimizer() { return optimizer_; }
   int64_t first_step() const { return first_step_; }
+  /// Steps of the stage; fewer than at the start once end_early() was called.
+  int64_t steps() const { return steps_; }
 
   uint64_t cursor = 0;  ///< the next question
   uint64_t tokens = 0;  ///< sampled and trained on
@@ -33,6 +35,9 @@ class TrainingSession {
   /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where
   /// this stage's metrics begin.
   void begin();
+
+  /// The step that finish_step() is called for next is the stage's last.
+  void end_early() { ended_early_ = true; }
 
   /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws
   /// Stopped.
@@ -59,6 +64,7 @@ class TrainingSession {
   int64_t steps_;
   int64_t first_step_ = 0;
   bool restored_ = false;
+  bool ended_early_ = false;
   double seconds_before_ = 0.0;
   Stopwatch clock_;
   Progress progress_;

@@ -13,7 +13,7 @@ StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
   Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate,
                   stage.aux_loss_coeff);
   session.begin();
-  train_on_demonstrations(c, *out.model, session, learner, stage.steps, stage.batch_size, [&](int64_t step, int64_t begin, int64_t end) {
+  train_on_demonstrations(c, *out.model, session, learner, stage.batch_size, [&](int64_t step, int64_t begin, int64_t end) {
     std::vector<records::Demonstration> documents;
     for (int64_t i = begin; i < end; ++i) documents.push_back(corpus.at(static_cast<uint64_t>(step * stage.batch_size + i)));
     return documents;

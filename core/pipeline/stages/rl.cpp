@@ -97,7 +97,8 @@ class RlRun {
     m["perf/total_num_tokens"] = static_cast<double>(rollout.sampled_tokens + trained), m["timing_s/step"] = seconds;
     m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
     m["train/num_gen_batches"] = static_cast<double>(rollout.rounds);
-    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0) add_validation(m);
+    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0)
+      add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
     session_.finish_step(step, m, fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean")));
   }
 
@@ -382,13 +383,6 @@ class RlRun {
   void refresh_reference(int64_t step) {
     const int64_t every = algorithm_.ref_update_interval;
     if (reference_ && every > 0 && (step + 1) % every == 0) reference_->copy_from(*policy_);
-  }
-
-  void add_validation(Metrics& m) {
-    const records::EvalResult e = evaluate_now();
-    if (e.has_accuracy()) m["val-core/reasoning/accuracy/mean@" + std::to_string(c_.recipe.eval.rollout.n)] = e.accuracy();
-    if (e.has_format()) m["val-core/all/format/mean@" + std::to_string(c_.recipe.eval.rollout.n)] = e.format();
-    if (e.has_language()) m["val-core/all/language/mean@" + std::to_string(c_.recipe.eval.rollout.n)] = e.language();
   }
 
   const StageContext& c_;

@@ -57,16 +57,26 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   session.begin();
   int64_t epoch = -1;
   std::vector<int64_t> order;
-  train_on_demonstrations(c, *out.model, session, learner, steps, stage.batch_size, [&](int64_t step, int64_t begin, int64_t end) {
-    std::vector<records::Demonstration> picked;
-    for (int64_t i = step * stage.batch_size + begin; i < step * stage.batch_size + end; ++i) {
-      if (i / n != epoch) epoch = i / n, order = shuffled(n, RandomStream(c.seed(), "sft/" + c.stage.name, {static_cast<uint64_t>(epoch)}));
-      picked.push_back(all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
-    }
-    return picked;
-  });
-  data::DataConfig fallback = stage.data.demonstrations;
-  *out.result.mutable_eval() = evaluate(c, *out.model, stage.prompt_template, fallback);
+  const auto reached = [&](int64_t steps_done, Metrics& m) {
+    const int64_t every = c.recipe.eval.test_freq;
+    if (every == 0 || steps_done % every != 0) return false;
+    const records::EvalResult e = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
+    add_validation_metrics(e, c.recipe.eval.rollout.n, m);
+    return stage.stop_at_accuracy > 0.0 && e.accuracy() >= stage.stop_at_accuracy;
+  };
+  train_on_demonstrations(
+      c, *out.model, session, learner, stage.batch_size,
+      [&](int64_t step, int64_t begin, int64_t end) {
+        std::vector<records::Demonstration> picked;
+        for (int64_t i = step * stage.batch_size + begin; i < step * stage.batch_size + end; ++i) {
+          if (i / n != epoch)
+            epoch = i / n, order = shuffled(n, RandomStream(c.seed(), "sft/" + c.stage.name, {static_cast<uint64_t>(epoch)}));
+          picked.push_back(all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
+        }
+        return picked;
+      },
+      reached);
+  *out.result.mutable_eval() = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
   session.describe(out.result);
   return out;
 }
