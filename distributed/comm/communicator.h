@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "distributed/comm/transport.h"
@@ -76,6 +77,9 @@ class Communicator {
 
   std::shared_ptr<State> state_;
 };
+
+/// [begin, begin + length) of rank r's slice when `length` floats are cut into `ranks` nearly equal runs: (begin, length).
+std::pair<size_t, size_t> slice_of(size_t length, int rank, int ranks);
 
 /// The tree of Communicator::sum over rows[0], rows[1], …, all of one length ≥ that of rows[0]: the result is left in rows[0], the others
 /// are used as scratch.

@@ -64,6 +64,11 @@ Communicator MpiSession::world(const CommOptions& options) {
   return Communicator(std::make_shared<MpiTransport>(MPI_COMM_WORLD, options));
 }
 
+void MpiSession::mpi_allreduce(std::span<float> values) {
+  if (MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD) != MPI_SUCCESS)
+    throw Fault("MPI_Allreduce failed");
+}
+
 int MpiSession::leave(int code) noexcept {
   left_ = true;
   if (code == kExitFault) abort(code);

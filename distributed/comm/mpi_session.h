@@ -25,6 +25,10 @@ class MpiSession {
   /// A fresh group of all ranks of the job, with its own count of calls. Collective. A group of one when MPI is not in use.
   static Communicator world(const CommOptions& options = {});
 
+  /// In place sum by MPI_Allreduce itself, for comparison in benchmarks; its order of additions is MPI's own. Collective, no deadline.
+  /// InputError without MPI.
+  static void mpi_allreduce(std::span<float> values);
+
   /// Collective at the end of main: waits for the other ranks, ends MPI and returns the largest of the ranks' codes.
   /// A Fault (kExitFault) does not wait: the job is aborted with it at once, on all ranks. With another code than 0, ranks that do not
   /// come to the same end within 10 s are aborted with this code.

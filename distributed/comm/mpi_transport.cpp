@@ -51,9 +51,11 @@ MpiTransport::MpiTransport(MPI_Comm parent, const CommOptions& given) {
   const int code = MPI_Allgather(mine.data(), bytes, MPI_CHAR, all.data(), bytes, MPI_CHAR, comm_);
   if (code != MPI_SUCCESS) throw Fault("exchange of host names: " + error_text(code));
   for (int r = 0; r < size_; ++r) hosts_.emplace_back(all.data() + mine.size() * static_cast<size_t>(r));
+  if (options().shared_memory && size_ > 1) shared_ = MpiSharedWindow::open(comm_);
 }
 
 MpiTransport::~MpiTransport() {
+  shared_.reset();
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (finalized == 0) MPI_Comm_free(&comm_);
@@ -62,6 +64,7 @@ MpiTransport::~MpiTransport() {
 void MpiTransport::transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) {
   using Clock = std::chrono::steady_clock;
   require_whole(call);
+  if (shared_ && call.channel == 0) shared_->announce(make_header(call, 0));
   Flight flight;
   try {
     start(call, flight, outgoing, incoming);
@@ -84,6 +87,17 @@ void MpiTransport::transfer(const Call& call, std::span<const Outgoing> outgoing
     abandon(flight);
     throw;
   }
+}
+
+bool MpiTransport::sum(const Call& call, std::span<float> values) {
+  if (!shared_) return false;
+  require_whole(call);
+  const Header header = make_header(call, values.size_bytes());
+  shared_->announce(header);
+  const auto problem = shared_->sum(header, values, options().deadline_s);
+  if (!problem) return true;
+  if (!problem->missing.empty()) fail_stalled(call, problem->missing);
+  fail(call, problem->what);
 }
 
 void MpiTransport::start(const Call& call, Flight& flight, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) {

@@ -7,6 +7,7 @@
 
 #include <mpi.h>
 
+#include "distributed/comm/mpi_shared_window.h"
 #include "distributed/comm/transport.h"
 
 namespace cohort::comm {
@@ -21,6 +22,7 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
   const std::string& host(int rank) const override { return hosts_.at(static_cast<size_t>(rank)); }
   void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) override;
+  bool sum(const Call& call, std::span<float> values) override;
 
  private:
   /// The requests of one transfer. An entry of `requests` is MPI_REQUEST_NULL once it is done.
@@ -44,6 +46,7 @@ class MpiTransport final : public Transport {
   int rank_ = 0;
   int size_ = 1;
   std::vector<std::string> hosts_;
+  std::unique_ptr<MpiSharedWindow> shared_;  // null: ranks on several hosts, or switched off
 };
 
 /// Between polls of something that is not yet done: spin, yield, then sleep longer and longer (≤ 0.5 ms). `idle` counts from 0.

@@ -59,6 +59,8 @@ void Transport::fail_stalled(const Call& call, std::vector<int> peers) {
   fail(call, fmt::format("nothing moved for {} s, waiting for {}", options_.deadline_s, join(names)));
 }
 
+bool Transport::sum(const Call& /*call*/, std::span<float> /*values*/) { return false; }
+
 void Transport::require_whole(const Call& call) {
   if (!broken_by_.empty()) fail(call, "the group failed before: " + broken_by_);
 }

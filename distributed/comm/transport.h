@@ -20,6 +20,7 @@ const char* operation_name(Operation operation);
 struct CommOptions {
   double deadline_s = 600.0;                ///< longest time an operation may go without any message arriving or leaving
   uint64_t max_message_bytes = 1ULL << 36;  ///< larger messages are refused on both sides, before memory is taken
+  bool shared_memory = true;                ///< sums between ranks of one host go through memory that they share
 };
 
 /// The longest label, in bytes. It travels whole, so that labels are compared and not their hashes.
@@ -69,6 +70,10 @@ class Transport {
   /// Throws Fault on a mismatch, on a lost connection, and when nothing has moved for options().deadline_s. After a Fault the transport
   /// refuses every further call: the state of the other ranks is unknown.
   virtual void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) = 0;
+
+  /// In place and to the bit what Communicator::sum says, where this transport has something faster than messages. False, on all ranks
+  /// alike: it has not, and nothing was done. Throws as transfer does.
+  virtual bool sum(const Call& call, std::span<float> values);
 
   CommOptions& options() { return options_; }
   const CommOptions& options() const { return options_; }

@@ -11,6 +11,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_plan(program, action);
   add_generate(program, action);
   add_eval(program, action);
+  add_bench(program, action);
   add_reference(program, action);
 }
 

@@ -250,6 +250,57 @@ TEST_CASE("a label mismatch is found under MPI too") {
   });
 }
 
+TEST_CASE("sum has the same bits through messages and through shared memory") {
+  const Communicator world = MpiSession::world({.deadline_s = 20.0, .shared_memory = false});
+  if (world.size() == 1) return;
+  for (const size_t length : {size_t{0}, size_t{1}, size_t{1025}, (size_t{1} << 22) + 5}) check_sum(world, length);
+}
+
+TEST_CASE("many sums in a row, of changing lengths, with slow ranks") {
+  on_mpi([](Communicator world) {
+    for (size_t i = 0; i < 60; ++i) {
+      if (i % 7 == static_cast<size_t>(world.rank())) std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      check_sum(world, (i * 37) % 500);
+      if (i % 5 == 0) world.barrier("between");
+    }
+    check_sum(world, (size_t{3} << 18) + 1);
+  });
+}
+
+TEST_CASE("ranks that meet in a sum with another call or another length get a Fault at once") {
+  on_mpi([](Communicator world) {
+    std::vector<float> values(8, 1.0F);
+    const std::string other_call = fault_of([&] {
+      if (world.rank() == 0)
+        world.sum("gradients", values);
+      else
+        world.sum("loads", values);
+    });
+    CHECK(contains(other_call, "do not make the same calls"));
+  });
+  on_mpi([](Communicator world) {
+    std::vector<float> values(world.rank() == 0 ? 8 : 9, 1.0F);
+    CHECK(contains(fault_of([&] { world.sum("gradients", values); }), "bytes where"));
+  });
+  on_mpi([](Communicator world) {  // the rank in the sum sees that the other one waits for messages
+    std::vector<float> values(8, 1.0F);
+    if (world.rank() != 0) world.set_deadline(1.0);
+    const std::string fault = fault_of([&] {
+      if (world.rank() == 0)
+        world.sum("gradients", values);
+      else
+        world.all_gather("metrics", "x");
+    });
+    if (world.rank() == 0) CHECK(contains(fault, "is at all_gather \"metrics\" #1: the ranks do not make the same calls"));
+    if (world.rank() == 1) CHECK(contains(fault, world.size() == 2 ? "waiting for rank 0" : "waiting for"));
+  });
+  on_mpi([](Communicator world) {
+    std::vector<float> values(8, 1.0F);
+    world.set_deadline(0.3);
+    if (world.rank() != 0) CHECK(contains(fault_of([&] { world.sum("gradients", values); }), "waiting for rank 0"));
+  });
+}
+
 TEST_CASE("an operation that nobody answers ends at its deadline") {
   const auto wait = [](Communicator world) {
     world.set_deadline(0.2);
