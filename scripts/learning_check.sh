@@ -13,6 +13,7 @@ scripts/setup.sh
 scripts/build.sh release cohort  # once: all runs are of the same program
 
 ranks=${RANKS:-2}
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || { echo "RANKS: expected a number of processes, found $ranks" >&2; exit 2; }
 threads=$(($(nproc) / ranks))
 [ "$threads" -ge 1 ] || threads=1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}

@@ -13,6 +13,7 @@ scripts/build.sh release cohort
 
 config=${CONFIG:-configs/r1_mini.yaml}
 ranks=${RANKS:-2}
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || { echo "RANKS: expected a number of processes, found $ranks" >&2; exit 2; }
 cores=$(nproc)
 threads=$((cores / ranks))
 [ "$threads" -ge 1 ] || threads=1

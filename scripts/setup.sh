@@ -16,7 +16,7 @@ PACKAGES=(
   python3 python3-venv python3-pip
   openmpi-bin libopenmpi-dev
   protobuf-compiler libprotobuf-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev
-  libxxhash-dev libutf8proc-dev libgmp-dev catch2
+  libxxhash-dev libutf8proc-dev catch2
 )
 
 say() { echo "setup: $*"; }
@@ -72,12 +72,13 @@ install_torch() {
     has_torch "$root" || fail "COHORT_TORCH_ROOT=$root has no include/ATen/ATen.h, lib/libtorch_cpu.so and lib/libc10.so"
     return
   fi
-  has_torch .deps/torch && return
+  has_torch .deps/torch && [ "$(cat .deps/torch/cohort_version 2>/dev/null)" = "$TORCH_VERSION" ] && return
   [ "$(uname -m)" = x86_64 ] || fail "set COHORT_TORCH_ROOT: only x86-64 is set up by this script"
   say "downloading LibTorch $TORCH_VERSION (530 MB, once)"
   local temporary
   temporary=$(mktemp -d .deps/unfinished.XXXXXX)
   fetch_wheel "torch==$TORCH_VERSION" "$temporary" 'torch/include/*' 'torch/lib/libtorch_cpu.so' 'torch/lib/libc10.so' 'torch/lib/libgomp*'
+  echo "$TORCH_VERSION" >"$temporary/torch/cohort_version"
   rm -rf .deps/torch
   mv "$temporary/torch" .deps/torch  # all or nothing: an interrupted download leaves no half of a library
   rm -rf "$temporary"

@@ -53,6 +53,9 @@ inline Range less_than(double high) { return {.high = high, .has_high = true, .h
 inline Range positive() { return greater_than(0.0); }
 inline Range non_negative() { return at_least(0.0); }
 /// Both ends included.
+/// Counts that become sizes of arrays or of loops: bounded, so that products of a few of them stay far from overflow.
+inline constexpr double kMaxBatch = 1 << 24;
+inline constexpr double kMaxSteps = 1LL << 31;
 inline Range between(double low, double high) { return {.low = low, .high = high, .has_low = true, .has_high = true}; }
 /// low < x < high.
 inline Range strictly_between(double low, double high) {

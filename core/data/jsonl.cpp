@@ -38,9 +38,22 @@ std::string string_member(const json& object, const char* key, const std::string
   return value.get<std::string>();
 }
 
+/// Commas, if any, stand before every third digit of the whole part and nowhere else.
+bool commas_group_thousands(std::string_view number) {
+  if (number.find(',') == std::string_view::npos) return true;
+  if (number.starts_with('-')) number.remove_prefix(1);
+  const std::string_view whole = number.substr(0, number.find('.'));
+  const size_t first = whole.find(',');
+  if (number.find(',', whole.size()) != std::string_view::npos || first == 0 || first > 3) return false;
+  for (size_t i = first; i < whole.size(); ++i)
+    if ((whole[i] == ',') != ((i - first) % 4 == 0)) return false;
+  return (whole.size() - first) % 4 == 0;
+}
+
 /// "1,072" → "1072"; nothing but a number is let through.
 std::string plain_number(std::string_view text, const std::string& where) {
-  std::string digits(text::trim(text));
+  const std::string_view trimmed = text::trim(text);
+  std::string digits(trimmed);
   std::erase(digits, ',');
   std::string_view rest = digits;
   if (rest.starts_with('-')) rest.remove_prefix(1);
@@ -48,7 +61,8 @@ std::string plain_number(std::string_view text, const std::string& where) {
   const auto all_digits = [](std::string_view part) {
     return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
   };
-  const bool good = all_digits(rest.substr(0, point)) && (point == rest.size() || all_digits(rest.substr(point + 1)));
+  const bool good =
+      commas_group_thousands(trimmed) && all_digits(rest.substr(0, point)) && (point == rest.size() || all_digits(rest.substr(point + 1)));
   if (!good || rest.size() > kMaxNumberDigits) refuse(where, "a decimal number", "\"" + printable(text) + "\"");
   return digits;
 }
@@ -145,6 +159,7 @@ records::Question verl_question(const json& row, const std::string& where) {
   question.set_answer(question.ground_truth());
   question.set_verifier(question.source() == "openai/gsm8k" || question.source() == "gsm8k" ? "number" : "exact");
   if (row.contains("extra_info")) apply_extra(question, row["extra_info"], where + ": extra_info");
+  if (text::trim(question.ground_truth()).empty()) refuse(here, "an answer to compare with", "white space");
   if (question.verifier() == "number") question.set_ground_truth(plain_number(question.ground_truth(), here));
   return question;
 }
@@ -159,9 +174,10 @@ std::string keys_of(const json& row) {
 /// Lines of a file, never holding more than kMaxLineBytes of one.
 class LineReader {
  public:
-  explicit LineReader(const std::string& path) : file_(path, std::ios::binary) {
+  explicit LineReader(const std::string& path) {
     std::error_code ignored;
-    if (!file_ || !std::filesystem::is_regular_file(path, ignored)) throw InputError(path + ": expected a readable JSONL file, found none");
+    if (std::filesystem::is_regular_file(path, ignored)) file_.open(path, std::ios::binary);  // opening a pipe would wait for its writer
+    if (!file_.is_open()) throw InputError(path + ": expected a readable JSONL file, found none");
   }
 
   /// False at the end. `too_long` says that the line went on after what `line` holds.

@@ -1,8 +1,10 @@
 #pragma once
 /// The questions of a stage as a function of a position: at(i) depends on (config, seed, i) alone, so a cursor is all the state there is.
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -44,6 +46,7 @@ struct DataConfig {
     v.flag("shuffle", shuffle, "rows of `path` in a new random order each epoch");
     v.flag("skip_bad_rows", skip_bad_rows, "leave out rows of `path` that cannot be read, counting them, instead of stopping");
     v.rule(tasks.empty() || path.empty(), "tasks", "tasks or a path, not both", "both");
+    v.rule(std::isfinite(std::accumulate(weights.begin(), weights.end(), 0.0)), "weights", "a finite sum", "one that is too large");
     v.rule(weights.empty() || weights.size() == tasks.size(), "weights", "one per task", std::to_string(weights.size()));
     for (const TaskProblem& problem : find_task_problems(tasks)) v.rule(false, "tasks", problem.expected, problem.found);
     v.rule(valid_languages(languages), "languages", "en, zh or both", languages.empty() ? "none" : join(languages));

@@ -19,7 +19,7 @@ struct RolloutConfig {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.integer("n", n, config::at_least(1), "answers per question (the group size G)");
+    v.integer("n", n, config::between(1, 1 << 16), "answers per question (the group size G)");
     v.number("temperature", temperature, config::at_least(0.0), "softmax temperature; 0 is greedy");
     // Below, logits over temperature leave fp32.
     v.rule(temperature == 0.0 || temperature >= 1e-3, "temperature", "0 or at least 0.001", fmt::format("{}", temperature));
@@ -27,8 +27,9 @@ struct RolloutConfig {
              "nucleus; 1 is off. In RL it makes the sampling policy differ from the trained one");
     v.rule(top_p > 0.0, "top_p", "above 0", "0");
     v.integer("top_k", top_k, config::at_least(0), "sample among the k likeliest tokens; 0 is off");
-    v.integer("max_response_length", max_response_length, config::at_least(1), "tokens; longer answers are cut (finish reason: length)");
-    v.integer("max_num_seqs", max_num_seqs, config::at_least(1), "sequences decoded together on one rank");
+    v.integer("max_response_length", max_response_length, config::between(1, config::kMaxBatch),
+              "tokens; longer answers are cut (finish reason: length)");
+    v.integer("max_num_seqs", max_num_seqs, config::between(1, config::kMaxBatch), "sequences decoded together on one rank");
     v.rule(n <= max_num_seqs, "max_num_seqs", "at least n, " + std::to_string(n), std::to_string(max_num_seqs));
   }
 };

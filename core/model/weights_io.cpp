@@ -3,11 +3,14 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/text_util.h"
 #include "core/model/safetensors.h"
 
 namespace cohort::model {
@@ -54,7 +57,7 @@ void load_weights(CausalLM& model, const std::string& folder) {
   const SafetensorsFile file(folder + "/model.safetensors");
   std::vector<std::string> problems;
   const auto problem = [&](const std::string& name, const std::string& text) {
-    if (problems.size() < kMaxProblems) problems.push_back(fmt::format("{}: tensor '{}': {}", file.path(), name, text));
+    if (problems.size() < kMaxProblems) problems.push_back(fmt::format("{}: tensor '{}': {}", file.path(), printable(name), text));
   };
   const auto wanted = named_tensors(model);
   std::map<std::string, at::Tensor> by_name(wanted.begin(), wanted.end());
@@ -64,6 +67,8 @@ void load_weights(CausalLM& model, const std::string& folder) {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end())
       problem(name, "expected in this model, found none");
+    else if (!at::isFloatingType(found->second.dtype))
+      problem(name, fmt::format("expected a floating-point type, found {}", at::toString(found->second.dtype)));
     else if (tensor.sizes() != at::IntArrayRef(found->second.shape))
       problem(name, fmt::format("expected shape [{}], found [{}]", fmt::join(tensor.sizes(), ", "), fmt::join(found->second.shape, ", ")));
   }
@@ -76,7 +81,20 @@ void load_weights(CausalLM& model, const std::string& folder) {
   if (!problems.empty()) throw InputError(problems);
 }
 
+void check_model_folder(const std::string& folder) {
+  const Architecture a = load_architecture(folder);
+  const SafetensorsFile file(folder + "/model.safetensors");
+  int64_t held = 0;
+  for (const auto& [name, info] : file.tensors())
+    held += std::accumulate(info.shape.begin(), info.shape.end(), int64_t{1}, std::multiplies<>());
+  const int64_t least = a.parameters() - a.vocab_size * a.hidden_size;  // without the head, which a reward model does not have
+  if (least > held)
+    throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in model.safetensors, found one of at least {}",
+                                 folder, held, least));
+}
+
 std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type, Head head) {
+  check_model_folder(folder);
   auto model = std::make_unique<CausalLM>(load_architecture(folder), 0, type, head);
   load_weights(*model, folder);
   return model;

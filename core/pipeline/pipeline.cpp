@@ -16,6 +16,7 @@
 #include "core/model/weights_io.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/trace_file.h"
+#include "core/pipeline/training_session.h"
 
 namespace cohort::pipeline {
 
@@ -59,6 +60,7 @@ std::string to_json(const google::protobuf::Message& message) {
 void commit(const StageContext& c, StageOutput& out) {
   const fs::path final_path = c.stage_folder(c.stage.name), temporary = final_path.string() + ".tmp";
   fs::remove_all(temporary);
+  if (out.model) require_finite(*out.model, c.stage.name);
   make_directories(temporary);
   if (out.model) {
     const std::string folder = temporary / "model";
@@ -116,6 +118,15 @@ size_t forced_from(const Recipe& recipe, const RunOptions& options) {
   throw InputError("--from-stage: expected the name of a stage, found \"" + options.from_stage + "\"");
 }
 
+/// A run writes, and removes, only in a folder that is new or its own.
+void require_own_folder(const std::string& output) {
+  if (!fs::exists(output) || fs::exists(output + "/lock")) return;
+  for (const auto& entry : fs::directory_iterator(output))
+    if (const std::string name = entry.path().filename(); name != "log")
+      throw InputError("run.output: expected a new or empty folder, or that of an earlier run, found \"" + printable(name) + "\" in " +
+                       output);
+}
+
 /// Removes what a forced run must not find. Leader only.
 void forget(const Recipe& recipe, size_t from) {
   for (size_t i = from; i < recipe.stages.size(); ++i) {
@@ -142,6 +153,7 @@ void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
   const auto hashes = stage_hashes(recipe);
   std::optional<RunLock> lock;
   if (team.leads()) {
+    require_own_folder(recipe.run.output);
     make_directories(recipe.run.output + "/stages");
     lock.emplace(recipe.run.output + "/lock");
     write_file_atomic(recipe.run.output + "/config.yaml", config::write_config(recipe));

@@ -77,14 +77,14 @@ struct TrainerSection {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.integer("micro_batch_size", micro_batch_size, config::at_least(1),
+    v.integer("micro_batch_size", micro_batch_size, config::between(1, config::kMaxBatch),
               "sequences in one forward and backward pass; does not change the result");
-    v.integer("reduction_slots", reduction_slots, config::at_least(1),
+    v.integer("reduction_slots", reduction_slots, config::between(1, 1 << 12),
               "a batch's gradient is summed as this many parts in a fixed tree, so that 1, 2, … ranks give the same bits; the number of "
               "ranks must divide it");
     v.rule((reduction_slots & (reduction_slots - 1)) == 0, "reduction_slots", "a power of two", std::to_string(reduction_slots));
-    v.integer("save_freq", save_freq, config::at_least(1), "steps between checkpoints");
-    v.integer("keep_last", keep_last, config::at_least(2), "checkpoints kept per stage");
+    v.integer("save_freq", save_freq, config::between(1, config::kMaxSteps), "steps between checkpoints");
+    v.integer("keep_last", keep_last, config::between(2, config::kMaxSteps), "checkpoints kept per stage");
     v.choice("resume_mode", resume_mode, {"auto", "disable"},
              "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
   }
@@ -108,10 +108,11 @@ struct EvalSection {
   void visit(Visitor& v) {
     v.section("data", data, "held-out reasoning questions; without tasks and path: the stage's own tasks");
     v.section("general", general, "held-out general questions (instructions, safety); empty: none");
-    v.integer("questions", questions, config::at_least(1), "reasoning questions asked");
-    v.integer("general_questions", general_questions, config::at_least(0), "general questions asked");
+    v.integer("questions", questions, config::between(1, config::kMaxBatch), "reasoning questions asked");
+    v.integer("general_questions", general_questions, config::between(0, config::kMaxBatch), "general questions asked");
     v.section("rollout", rollout, "sampling for evaluation (R1: temperature 0.6, top_p 0.95)");
-    v.integer("test_freq", test_freq, config::at_least(0), "steps between evaluations during sft and rl (val-core/*); 0: only at the ends");
+    v.integer("test_freq", test_freq, config::between(0, config::kMaxSteps),
+              "steps between evaluations during sft and rl (val-core/*); 0: only at the ends");
   }
 };
 
@@ -137,8 +138,8 @@ struct PretrainStage {
     v.section("mixture", mixture, "how well and in what form the corpus solves them");
     v.text("eval_template", eval_template, "prompt template of the evaluation");
     v.rule(text::is_template(eval_template), "eval_template", join(text::template_names()), eval_template);
-    v.integer("steps", steps, config::at_least(1), "optimizer steps");
-    v.integer("batch_size", batch_size, config::at_least(1), "documents per step");
+    v.integer("steps", steps, config::between(1, config::kMaxSteps), "optimizer steps");
+    v.integer("batch_size", batch_size, config::between(1, config::kMaxBatch), "documents per step");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),
              "gamma of the auxiliary-loss-free balancing (V3: 0.001)");
     v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss (V3: 1e-4)");
@@ -156,8 +157,8 @@ struct TracesConfig {
   void visit(Visitor& v) {
     v.texts("from", from, "stages (rejection_sampling) whose traces are learned");
     v.section("demonstrations", demonstrations, "questions with known solutions and answers, learned as they are");
-    v.integer("demonstrations_size", demonstrations_size, config::at_least(0), "how many of them");
-    v.integer("max_traces", max_traces, config::at_least(0), "use only the first so many traces; 0: all");
+    v.integer("demonstrations_size", demonstrations_size, config::between(0, config::kMaxBatch), "how many of them");
+    v.integer("max_traces", max_traces, config::between(0, config::kMaxBatch), "use only the first so many traces; 0: all");
     v.rule(!from.empty() || demonstrations_size > 0, "from", "stages with traces, or demonstrations_size above 0", "neither");
   }
 };
@@ -186,9 +187,10 @@ struct SftStage {
     v.text("template", prompt_template, "prompt template");
     v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
     v.flag("reasoning", reasoning, "learn the reasoning too; false: final answers only");
-    v.number("epochs", epochs, config::positive(), "passes over the traces (R1: 2)");
-    v.integer("batch_size", batch_size, config::at_least(1), "traces per step (R1: 128, students 64)");
-    v.integer("max_length", max_length, config::at_least(8), "tokens of prompt and completion; longer traces are left out and counted");
+    v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the traces (R1: 2)");
+    v.integer("batch_size", batch_size, config::between(1, config::kMaxBatch), "traces per step (R1: 128, students 64)");
+    v.integer("max_length", max_length, config::between(8, config::kMaxBatch),
+              "tokens of prompt and completion; longer traces are left out and counted");
     v.number("stop_at_accuracy", stop_at_accuracy, config::between(0.0, 1.0),
              "end as soon as an evaluation (every eval.test_freq steps) finds at least this accuracy; 0: only after `epochs`");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing");
@@ -222,11 +224,12 @@ struct RlStage {
     v.text("template", prompt_template, "prompt template");
     v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
     v.section("rollout", rollout, "sampling");
-    v.integer("train_batch_size", train_batch_size, config::at_least(1), "questions per rollout step");
-    v.integer("ppo_mini_batch_size", ppo_mini_batch_size, config::at_least(1), "questions per optimizer step, each with its n answers");
+    v.integer("train_batch_size", train_batch_size, config::between(1, config::kMaxBatch), "questions per rollout step");
+    v.integer("ppo_mini_batch_size", ppo_mini_batch_size, config::between(1, config::kMaxBatch),
+              "questions per optimizer step, each with its n answers");
     v.rule(ppo_mini_batch_size > 0 && train_batch_size % ppo_mini_batch_size == 0, "ppo_mini_batch_size",
            "a divisor of train_batch_size " + std::to_string(train_batch_size), std::to_string(ppo_mini_batch_size));
-    v.integer("steps", steps, config::at_least(1), "rollout steps");
+    v.integer("steps", steps, config::between(1, config::kMaxSteps), "rollout steps");
     v.section("rewards", rewards, "weights of the reward's components");
     v.text("preference_model", preference_model, "stage (reward_model) that scores general answers");
     v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model",
@@ -262,8 +265,8 @@ struct RejectionSamplingStage {
     v.text("template", prompt_template, "prompt template under which the policy is sampled");
     v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
     v.section("rollout", rollout, "sampling");
-    v.integer("questions", questions, config::at_least(1), "questions asked");
-    v.integer("max_per_question", max_per_question, config::at_least(1), "correct answers kept per question");
+    v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
+    v.integer("max_per_question", max_per_question, config::between(1, config::kMaxBatch), "correct answers kept per question");
     v.number("min_language", min_language, config::between(0.0, 1.0), "least language consistency of what is kept");
   }
 };
@@ -288,9 +291,9 @@ struct RewardModelStage {
     v.text("template", prompt_template, "prompt template");
     v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
     v.section("rollout", rollout, "sampling of the answers that are compared");
-    v.integer("questions", questions, config::at_least(1), "questions asked");
-    v.number("epochs", epochs, config::positive(), "passes over the comparisons (R1: 1)");
-    v.integer("batch_size", batch_size, config::at_least(1), "comparisons per step (R1: 256)");
+    v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
+    v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the comparisons (R1: 1)");
+    v.integer("batch_size", batch_size, config::between(1, config::kMaxBatch), "comparisons per step (R1: 256)");
     v.section("optim", optim, "optimizer (R1: 6e-6)");
   }
 };

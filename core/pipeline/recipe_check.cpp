@@ -50,7 +50,7 @@ class RecipeCheck {
   void check_names();
   void check_references(size_t stage);
   void check_reference(size_t stage, const StageReference& reference);
-  bool depends_on(const StageConfig& stage, const std::string& name, size_t depth) const;
+  bool depends_on(const StageConfig& stage, const std::string& name) const;
   void check_model(size_t stage);
 
   void check_stage(size_t stage, const PretrainStage& body);
@@ -138,6 +138,7 @@ void RecipeCheck::check_start() {
   if (!std::filesystem::is_regular_file(folder + "/model.safetensors", ignored))
     problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + " without model.safetensors");
   try {
+    model::check_model_folder(folder);
     const int64_t vocabulary = model::load_architecture(folder).vocab_size;
     if (vocabulary < tokenizer_->vocabulary_size())
       problem("model.path", fmt::format("a model for the tokenizer's {} tokens", tokenizer_->vocabulary_size()),
@@ -197,7 +198,7 @@ void RecipeCheck::check_reference(size_t stage, const StageReference& reference)
   } else if (target == &self) {
     found += ", the stage itself: a cycle";
   } else if (target > &self) {
-    found += depends_on(*target, self.name, 0) ? ", which itself depends on this stage: a cycle" : ", which comes later";
+    found += depends_on(*target, self.name) ? ", which itself depends on this stage: a cycle" : ", which comes later";
   } else if (!makes(*target, reference.takes)) {
     found += fmt::format(" of type {}", target->type());
   } else {
@@ -206,13 +207,19 @@ void RecipeCheck::check_reference(size_t stage, const StageReference& reference)
   problem(path_of(stage) + "." + reference.key, expected, found);
 }
 
-bool RecipeCheck::depends_on(const StageConfig& stage, const std::string& name, size_t depth) const {
-  if (depth > recipe_.stages.size()) return false;  // a cycle elsewhere, reported where it is
-  const std::vector<std::string> inputs = stage_inputs(stage);
-  return std::any_of(inputs.begin(), inputs.end(), [&](const std::string& input) {
-    const StageConfig* next = find_stage(recipe_, input);
-    return input == name || (next != nullptr && depends_on(*next, name, depth + 1));
-  });
+bool RecipeCheck::depends_on(const StageConfig& stage, const std::string& name) const {
+  std::set<const StageConfig*> seen{&stage};
+  std::vector<const StageConfig*> open{&stage};
+  while (!open.empty()) {
+    const std::vector<std::string> inputs = stage_inputs(*open.back());
+    open.pop_back();
+    for (const std::string& input : inputs) {
+      if (input == name) return true;
+      const StageConfig* next = find_stage(recipe_, input);
+      if (next != nullptr && seen.insert(next).second) open.push_back(next);
+    }
+  }
+  return false;
 }
 
 /// The stage's references are good.
@@ -383,7 +390,7 @@ void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSe
 }
 
 void RecipeCheck::check_length(const std::string& key, int64_t prompt, int64_t answer, size_t i) {
-  if (positions_[i] == 0 || prompt + answer <= positions_[i] || !too_long_.insert(key).second) return;
+  if (positions_[i] == 0 || answer <= positions_[i] - prompt || !too_long_.insert(key).second) return;
   problem(key, fmt::format("prompt and answer within the model's {} positions", positions_[i]),
           fmt::format("{} + {} tokens", prompt, answer));
 }

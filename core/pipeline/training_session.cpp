@@ -36,6 +36,12 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
 
 }  // namespace
 
+void require_finite(const model::CausalLM& model, const std::string& stage) {
+  if (at::isfinite(model.parameters().values()).all().item<bool>()) return;
+  throw Fault("stage " + stage +
+              ": weights are not finite any more; a smaller optim.lr may help. Not saved: the last checkpoint is as it was");
+}
+
 TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference,
                                  const train::OptimConfig& optim, int64_t steps, int64_t optimizer_steps)
     : context_(context),
@@ -122,6 +128,7 @@ void TrainingSession::forget_earlier_attempts() {
 
 void TrainingSession::save(int64_t steps_done) {
   if (context_.team.leads()) {
+    require_finite(model_, context_.stage.name);
     metrics_->sync(), samples_->sync();
     train::Checkpoint c;
     c.manifest.set_stage(context_.stage.name), c.manifest.set_step(static_cast<uint64_t>(steps_done));

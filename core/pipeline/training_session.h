@@ -15,6 +15,9 @@
 
 namespace cohort::pipeline {
 
+/// Fault when a weight is not finite: such a model is neither saved nor passed on.
+void require_finite(const model::CausalLM& model, const std::string& stage);
+
 class TrainingSession {
  public:
   /// `reference` may be null. Collective: every member reads the same checkpoint. `steps` are the stage's, `optimizer_steps` those of the

@@ -19,7 +19,7 @@ struct FilterGroupsConfig {
   void visit(Visitor& v) {
     v.flag("enable", enable, "replace groups whose answers all got the same by further questions (DAPO dynamic sampling)");
     v.choice("metric", metric, {"seq_reward", "acc"}, "what must differ inside a group: total reward or verifier outcome");
-    v.integer("max_num_gen_batches", max_num_gen_batches, config::at_least(1), "rounds of sampling per step at most");
+    v.integer("max_num_gen_batches", max_num_gen_batches, config::between(1, 1 << 16), "rounds of sampling per step at most");
   }
 };
 
@@ -118,8 +118,8 @@ struct AlgorithmConfig {
     v.number("kl_coef", kl_coef, config::at_least(0.0), "weight of the KL in the reward");
     v.choice("kl_penalty", kl_penalty, {"k1", "k2", "k3"}, "estimator of the KL in the reward");
     v.choice("loss_mode", loss_mode, {"vanilla", "gspo", "cispo", "sapo"}, "policy loss");
-    v.number("clip_ratio_low", clip_ratio_low, config::at_least(0.0), "the ratio is clipped below 1 - this (R1: 10; GSPO: 3e-4)");
-    v.number("clip_ratio_high", clip_ratio_high, config::at_least(0.0), "the ratio is clipped above 1 + this (R1: 10; GSPO: 4e-4)");
+    v.number("clip_ratio_low", clip_ratio_low, config::between(0.0, 1e6), "the ratio is clipped below 1 - this (R1: 10; GSPO: 3e-4)");
+    v.number("clip_ratio_high", clip_ratio_high, config::between(0.0, 1e6), "the ratio is clipped above 1 + this (R1: 10; GSPO: 4e-4)");
     v.number("clip_ratio_c", clip_ratio_c, config::at_least(0.0), "dual clip for negative advantages; above 1, or 0 for off");
     v.number("clip_ratio_delta", clip_ratio_delta, config::at_least(0.0), "two-sided clip: largest unclipped ratio (about 4); 0 is off");
     v.number("cispo_ratio_min", cispo_ratio_min, config::at_least(0.0), "cispo: smallest ratio, absolute");
@@ -140,7 +140,7 @@ struct AlgorithmConfig {
     v.section("filter_groups", filter_groups, "dynamic sampling");
     v.section("rollout_correction", rollout_correction, "the sampling policy differs from the trained one");
     v.flag("overlong_filter", overlong_filter, "leave answers cut off at the length limit out of the loss (DAPO)");
-    v.integer("ppo_epochs", ppo_epochs, config::at_least(1), "passes over each rollout");
+    v.integer("ppo_epochs", ppo_epochs, config::between(1, 128), "passes over each rollout");
     v.rule(clip_ratio_c == 0 || clip_ratio_c > 1, "clip_ratio_c", "0 or above 1", std::to_string(clip_ratio_c));
     v.rule(clip_ratio_delta == 0 || clip_ratio_delta > 1 + clip_ratio_high, "clip_ratio_delta", "0 or above 1 + clip_ratio_high",
            std::to_string(clip_ratio_delta));

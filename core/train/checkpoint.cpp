@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kData = "state.safetensors";
 constexpr const char* kManifest = "manifest.json";
+constexpr uint32_t kFormat = 1;
 constexpr uint64_t kMaxManifestBytes = 1 << 20;
 
 /// step_N folders, newest first. What else lies there (step_N.tmp of a killed save) is not a checkpoint.
@@ -30,7 +31,7 @@ std::vector<std::pair<int64_t, fs::path>> steps_in(const fs::path& folder) {
     const std::string name = entry.path().filename();
     int64_t step = 0;
     const auto [end, bad] = std::from_chars(name.data() + std::min<size_t>(5, name.size()), name.data() + name.size(), step);
-    if (name.starts_with("step_") && bad == std::errc() && end == name.data() + name.size() && entry.is_directory())
+    if (name.starts_with("step_") && bad == std::errc() && end == name.data() + name.size() && entry.is_directory(none))
       steps.emplace_back(step, entry.path());
   }
   std::sort(steps.rbegin(), steps.rend());
@@ -43,6 +44,8 @@ Checkpoint read_step(const fs::path& folder) {
   const std::string manifest_path = folder / kManifest;
   if (!google::protobuf::util::JsonStringToMessage(read_file(manifest_path, kMaxManifestBytes), &c.manifest).ok())
     throw InputError(manifest_path + ": expected a checkpoint manifest, found something else");
+  if (c.manifest.format() != kFormat)
+    throw InputError(fmt::format("{}: format: expected {}, found {}", manifest_path, kFormat, c.manifest.format()));
   if (c.manifest.files_size() != 1 || c.manifest.files(0).name() != kData)
     throw InputError(manifest_path + ": files: expected one entry, " + std::string(kData));
   const std::string data_path = folder / kData;
@@ -71,7 +74,7 @@ void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last)
   make_directories(temporary);
   const std::vector<std::pair<std::string, at::Tensor>> tensors(c.tensors.begin(), c.tensors.end());
   const auto written = model::write_safetensors(temporary / kData, tensors);
-  c.manifest.set_format(1);
+  c.manifest.set_format(kFormat);
   c.manifest.clear_files();
   auto* file = c.manifest.add_files();
   file->set_name(kData), file->set_bytes(written.bytes), file->set_xxh3(written.hash);

@@ -1,9 +1,10 @@
 #pragma once
 /// Saving and finding the state of a stage.
 ///
-/// FOLDER/step_N/{state.safetensors, manifest.json} and FOLDER/LATEST (for people; loading looks at the folders). Commit order: data, manifest, folder (each fsync'd), rename of the
-/// folder, then LATEST, then deletion of old steps; never fewer than two are kept. A kill at any point leaves step N or N-1 loadable.
-/// Loading checks sizes and hashes before any use, takes the newest step that verifies, and says what it skipped.
+/// FOLDER/step_N/{state.safetensors, manifest.json} and FOLDER/LATEST (for people; loading looks at the folders). Commit order: data,
+/// manifest, folder (each fsync'd), rename of the folder, then LATEST, then deletion of old steps; never fewer than two are kept. A kill at
+/// any point leaves step N or N-1 loadable. Loading checks sizes and hashes before any use, takes the newest step that verifies, and says
+/// what it skipped.
 
 #include <ATen/core/Tensor.h>
 

@@ -7,6 +7,7 @@
 #include <CLI/Formatter.hpp>
 #include <functional>
 
+#include "core/generate/rollout_config.h"
 #include "distributed/comm/communicator.h"
 
 namespace cohort::launcher {
@@ -21,6 +22,9 @@ void add_generate(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_reference(CLI::App& program, Action& action);
+
+/// --temperature and --top-p, with the ranges of RolloutConfig.
+void add_sampling_options(CLI::App& command, generate::RolloutConfig& sampling);
 
 /// All of them, in the order in which --help lists them.
 void add_commands(CLI::App& program, Action& action);

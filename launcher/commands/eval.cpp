@@ -205,8 +205,7 @@ void add_eval(CLI::App& program, Action& action) {
   command->add_option("--samples", sampling.n, "answers per question, the k of pass@k and cons@k")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0))->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "nucleus; 1 is off")->check(CLI::Range(1e-6, 1.0))->capture_default_str();
+  add_sampling_options(*command, sampling);
   command->add_option("--max-new-tokens", sampling.max_response_length, "longest answer; default: 256, or what the model's positions leave")
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--seed", options->seed, "draws questions and answers")->check(CLI::NonNegativeNumber)->capture_default_str();

@@ -70,6 +70,14 @@ void Session::sample(std::vector<records::Group>& groups, const generate::Genera
   generate::Generator(*folder_.model, *folder_.tokenizer, sampling).generate(groups, {options_.seed, "generate", 0}, 0, on_token);
 }
 
+/// On a terminal the model must not speak to the terminal: control characters other than newline and tab are shown as "?".
+std::string for_screen(std::string text) {
+  if (isatty(STDOUT_FILENO) == 0) return text;
+  for (char& c : text)
+    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7f) c = '?';
+  return text;
+}
+
 /// What a person reads: without the end token.
 std::string Session::text_of(const records::Sample& sample) const {
   std::vector<int32_t> ids(sample.response_ids().begin(), sample.response_ids().end());
@@ -88,12 +96,12 @@ void Session::converse() {
     std::vector<records::Group> groups = {prompt_group(number, folder_.prompt_template->render(question, *folder_.tokenizer))};
     if (options_.sampling.n > 1) {
       sample(groups);
-      for (const records::Sample& each : groups[0].samples()) fmt::print("[{}] {}\n", each.index(), text_of(each));
+      for (const records::Sample& each : groups[0].samples()) fmt::print("[{}] {}\n", each.index(), for_screen(text_of(each)));
       continue;
     }
     text::IncrementalDecoder decoder(*folder_.tokenizer);
     const auto show = [&](const std::string& piece) {
-      fmt::print("{}", text::replace_invalid(piece));
+      fmt::print("{}", for_screen(text::replace_invalid(piece)));
       std::fflush(stdout);
     };
     sample(groups, [&](const records::Group&, const records::Sample&, int32_t id) {
@@ -192,11 +200,12 @@ void add_generate(CLI::App& program, Action& action) {
       ->check(CLI::IsMember(text::template_names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--n", sampling.n, "answers per question")->check(CLI::Range(1, 4096))->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0))->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "nucleus; 1 is off")->check(CLI::Range(1e-6, 1.0))->capture_default_str();
+  add_sampling_options(*command, sampling);
   command->add_option("--max-new-tokens", sampling.max_response_length, "longest answer; default: 256, or what the model's positions leave")
       ->check(CLI::Range(1, 1 << 24));
-  command->add_option("--seed", options->seed, "the answers are a function of model, prompt and seed")->capture_default_str();
+  command->add_option("--seed", options->seed, "the answers are a function of model, prompt and seed")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->footer(
       "Examples:\n"
       "  cohort generate --model runs/r1_mini/stages/r1/model\n"

@@ -177,6 +177,12 @@ TEST_CASE("values that do not go together") {
       {"a preference that never counts",
        {{41, "    steps: 50\n    rewards:\n      preference_from_step: 50"}},
        {"c.yaml:43: stages.final.rewards.preference_from_step: expected below the stage's 50 steps, found 50"}},
+      {"counts beyond any memory",
+       {{20, "    train_batch_size: 1000000000000000000"}},
+       {"c.yaml:20: stages.zero.train_batch_size: expected 1 … 16777216, found 1000000000000000000"}},
+      {"an answer longer than all numbers",
+       {{19, "      max_response_length: 9223372036854775807"}},
+       {"c.yaml:19: stages.zero.rollout.max_response_length: expected 1 … 16777216, found 9223372036854775807"}},
       {"a goal that nobody looks at",
        {{32, "    stop_at_accuracy: 0.5"}},
        {"c.yaml:32: stages.sft.stop_at_accuracy: expected 0 unless eval.test_freq is above 0, found 0.5"}},
@@ -186,6 +192,17 @@ TEST_CASE("values that do not go together") {
   });
   CHECK(problems(with({}), {}, 3) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 3 ranks (dp 3 x ep 1), found 4"});
   CHECK(problems(with({}), {}, 8) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 8 ranks (dp 8 x ep 1), found 4"});
+}
+
+TEST_CASE("a graph with many paths is checked as fast as one with few") {
+  // Each pair of stages learns from both of the next pair: the number of paths doubles with every pair.
+  std::string text = "model: {preset: dense_tiny}\neval: {data: {tasks: [add:1]}}\nstages:\n";
+  constexpr int kPairs = 60;
+  for (int pair = 0; pair < kPairs; ++pair)
+    for (const char* side : {"a", "b"})
+      text += "  - {name: " + std::string(side) + std::to_string(pair) + ", type: sft, data: {from: [a" + std::to_string(pair + 1) + ", b" +
+              std::to_string(pair + 1) + "]}}\n";
+  CHECK(problems(text).size() >= size_t{2} * kPairs);
 }
 
 TEST_CASE("stages that do not form a graph") {

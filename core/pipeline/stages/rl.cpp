@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -167,10 +168,12 @@ class RlRun {
     }
   }
 
-  static void erase_dropped(const reward::Scorer& scorer, records::Group& g) {
+  /// Without the answers that are to be dropped; a group in which fewer than two are left has no baseline and goes as a whole.
+  void erase_dropped(const reward::Scorer& scorer, records::Group& g) const {
     auto* samples = g.mutable_samples();
     samples->erase(std::remove_if(samples->begin(), samples->end(), [&](const records::Sample& s) { return scorer.dropped(s); }),
                    samples->end());
+    if (algorithm_.adv_estimator != "reinforce_plus_plus" && samples->size() < 2) samples->Clear();
   }
 
   /// Log-probabilities under the old policy and the reference, then advantages.
@@ -301,14 +304,16 @@ class RlRun {
       for (const auto& batch : r.minibatches) {
         // Only before the first update is the trained policy the one that sampled.
         const auto result = update_minibatch(batch, r, recompute_old_ || steps > 0.0 ? nullptr : &mismatch);
-        losses.add(from_sums(result.sums));
-        grad_norm += result.optimizer.grad_norm, skipped += result.optimizer.skipped ? 1.0 : 0.0, steps += 1.0;
-        m["actor/lr"] = result.optimizer.lr;
+        if (!result) continue;
+        losses.add(from_sums(result->sums));
+        grad_norm += result->optimizer.grad_norm, skipped += result->optimizer.skipped ? 1.0 : 0.0, steps += 1.0;
+        m["actor/lr"] = result->optimizer.lr;
       }
     for (const auto& g : r.summaries)
       for (const auto& s : g.samples()) tokens += s.response_length() * static_cast<uint64_t>(algorithm_.ppo_epochs);
     if (steps == 0.0) {
-      if (c_.team.leads()) log_warn("{} step {}: every group's answers got the same reward, nothing to learn", c_.stage.name, step + 1);
+      if (c_.team.leads())
+        log_warn("{} step {}: no answers to learn from: all dropped or masked, or of equal reward", c_.stage.name, step + 1);
       m["train/skipped"] = 1.0;
       return tokens;
     }
@@ -319,9 +324,11 @@ class RlRun {
     return tokens;
   }
 
-  Learner::Result update_minibatch(const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
+  /// Nothing when no token of the minibatch is trained: moments and weight decay must not move the weights then.
+  std::optional<Learner::Result> update_minibatch(const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
-    const rl::AggregationScale scale = global_scale(batch, r);
+    const std::optional<rl::AggregationScale> scale = global_scale(batch, r);
+    if (!scale) return std::nullopt;
     const auto work = [&](int64_t begin, int64_t end, model::MoeTrace* trace) {
       rl::LossMetrics sums;
       for_micro_batches(samples_of(batch, begin, end, r), [&](const std::vector<TrainSample*>& samples) {
@@ -338,7 +345,7 @@ class RlRun {
                                     out.entropy_N,
                                     p.advantage_N,
                                     rl::trained_tokens(algorithm_, old, p.rollout_logprob_N, p.truncated_B, p.packing)};
-        const rl::LossResult loss = rl::grpo_loss(algorithm_, inputs, scale);
+        const rl::LossResult loss = rl::grpo_loss(algorithm_, inputs, *scale);
         loss.loss.backward();
         sums.add(loss.metrics);
       });
@@ -354,8 +361,8 @@ class RlRun {
     return out;
   }
 
-  /// Normalisers of the whole minibatch, over all members: counts, exact in any order.
-  rl::AggregationScale global_scale(const std::vector<uint64_t>& batch, Rollout& r) {
+  /// Normalisers of the whole minibatch, over all members: counts, exact in any order. Nothing when it has no token.
+  std::optional<rl::AggregationScale> global_scale(const std::vector<uint64_t>& batch, Rollout& r) {
     std::vector<std::vector<double>> slots;
     const auto [first, last] = learner_.my_slots();
     for (int64_t slot = first; slot < last; ++slot) {
@@ -371,8 +378,9 @@ class RlRun {
       slots.push_back({scale.global_tokens, scale.global_sequences, micro_batches});
     }
     const auto total = sum_by_slot(c_.team, slots);
-    return {std::max(1.0, total[0]), std::max(1.0, total[1]), static_cast<double>(stage_.rollout.max_response_length),
-            std::max(1.0, total[2])};
+    if (total[0] == 0.0) return std::nullopt;
+    return rl::AggregationScale{total[0], std::max(1.0, total[1]), static_cast<double>(stage_.rollout.max_response_length),
+                                std::max(1.0, total[2])};
   }
 
   static std::vector<double> to_sums(const rl::LossMetrics& x) {

@@ -78,13 +78,26 @@ TEST_CASE("verl's rows", "[data][jsonl]") {
   CHECK(system.verifier() == "exact");
 }
 
+TEST_CASE("commas that group thousands are read over", "[data][jsonl]") {
+  const auto truth = [](const std::string& number) {
+    return parse(R"({"question": "a", "answer": "#### )" + number + "\"}").ground_truth();
+  };
+  CHECK(truth("1,072") == "1072");
+  CHECK(truth("-12,345,678.25") == "-12345678.25");
+  CHECK(truth("999") == "999");
+}
+
 TEST_CASE("rows that are none are refused with their place", "[data][jsonl]") {
   const std::string bad = GENERATE(
       as<std::string>(), "", "x", "[]", "3", "{}", "{\"question\": \"a\"}", R"({"question": 3, "answer": "#### 1"})",
       R"({"question": " ", "answer": "#### 1"})", R"({"question": "a", "answer": "no mark"})", R"({"question": "a", "answer": "#### x"})",
       R"({"question": "a", "answer": "#### "})", R"({"question": "a", "question": "b", "answer": "#### 1"})",
-      R"({"question": "a", "answer": "#### 1e5"})", R"({"question": "a", "answer": "#### 1"} x)",
-      "{\"question\": \"\xFF\", \"answer\": \"#### 1\"}", R"({"data_source":"a","prompt":[],"reward_model":{"ground_truth":"1"}})",
+      R"({"question": "a", "answer": "#### 3,5"})", R"({"question": "a", "answer": "#### 1,0,7,2"})",
+      R"({"question": "a", "answer": "#### ,,,7"})", R"({"question": "a", "answer": "#### 1234,567"})",
+      R"({"question": "a", "answer": "#### 1.000,5"})", R"({"question": "a", "answer": "#### 1,"})",
+      R"({"data_source":"a","prompt":"x","reward_model":{"ground_truth":" "}})", R"({"question": "a", "answer": "#### 1e5"})",
+      R"({"question": "a", "answer": "#### 1"} x)", "{\"question\": \"\xFF\", \"answer\": \"#### 1\"}",
+      R"({"data_source":"a","prompt":[],"reward_model":{"ground_truth":"1"}})",
       R"({"data_source":"a","prompt":[{"role":"assistant","content":"x"}],"reward_model":{"ground_truth":"1"}})",
       R"({"data_source":"a","prompt":[{"role":"user","content":3}],"reward_model":{"ground_truth":"1"}})",
       R"({"data_source":"a","prompt":[{"content":"x"}],"reward_model":{"ground_truth":"1"}})",

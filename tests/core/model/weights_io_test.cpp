@@ -11,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/model/safetensors.h"
@@ -72,6 +73,7 @@ const std::vector<BadWeights>& bad_weights() {
       {"a tensor is transposed", [](Named& t) { t[kDown] = t[kDown].t().contiguous(); }, kDown, "expected shape [32, 40], found [40, 32]"},
       {"a tensor has a dimension more", [](Named& t) { t[kDown] = t[kDown].unsqueeze(0); }, kDown,
        "expected shape [32, 40], found [1, 32, 40]"},
+      {"a tensor holds integers", [](Named& t) { t[kDown] = t[kDown].to(at::kInt); }, kDown, "expected a floating-point type, found Int"},
       {"a value is NaN", [](Named& t) { t[kDown][3][4] = std::nanf(""); }, kDown, "expected finite values, found NaN or infinity"},
       {"a value is infinite", [](Named& t) { t[kExpert][0][0] = std::numeric_limits<float>::infinity(); }, kExpert,
        "expected finite values"},
@@ -163,6 +165,11 @@ TEST_CASE("a folder without config or weights, and a config that is not JSON, ar
   fs::copy_file(fixture("qwen2_tied") + "/config.json", folder / "config.json");
   CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("model.safetensors"));
   CHECK_THROWS_AS(load_model(folder.path()), InputError);
+  fs::copy_file(fixture("qwen2_tied") + "/model.safetensors", folder / "model.safetensors");
+  auto config = nlohmann::json::parse(std::ifstream(folder / "config.json"));
+  config["num_hidden_layers"] = 100000;  // refused before memory for it is taken
+  std::ofstream(folder / "config.json") << config;
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("config.json: expected a model of the"));
   std::ofstream(folder / "config.json") << "{\"model_type\": ";
   CHECK_THROWS_AS(load_architecture(folder.path()), InputError);
 }

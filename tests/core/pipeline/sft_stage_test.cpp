@@ -1,5 +1,6 @@
 // The SFT stage from end to end on a tiny model: it ends where it is told to, and a resumed stage knows that it has ended.
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -56,6 +57,25 @@ TEST_CASE("sft ends at the first evaluation that finds the accuracy asked for", 
   }
   std::ifstream summary(folder / "run/summary.json");
   CHECK(nlohmann::json::parse(summary).at("stages").at(0).at("steps") == metrics.size());
+}
+
+TEST_CASE("a run does not touch a folder that is not its own", "[pipeline]") {
+  const TempDir folder;
+  SoloTeam solo;
+  std::filesystem::create_directories(folder / "run/checkpoints/mine");
+  CHECK_THROWS_WITH(run_recipe(recipe_in(folder, {}), solo, {}), Catch::Contains("run.output") && Catch::Contains("\"checkpoints\""));
+  CHECK(std::filesystem::exists(folder / "run/checkpoints/mine"));
+  CHECK(!std::filesystem::exists(folder / "run/config.yaml"));
+}
+
+TEST_CASE("a model that is not finite is neither saved nor passed on", "[pipeline]") {
+  const TempDir folder;
+  SoloTeam solo;
+  CHECK_THROWS_WITH(
+      run_recipe(recipe_in(folder, {"stages.warm.optim.lr=1000", "stages.warm.optim.clip_grad=0", "stages.warm.optim.weight_decay=1000"}),
+                 solo, {}),
+      Catch::Contains("stage warm: weights are not finite"));
+  CHECK(!std::filesystem::exists(folder / "run/stages/warm"));
 }
 
 TEST_CASE("a session that ended early is resumed as ended", "[pipeline]") {
