@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 
 namespace cohort::launcher {
@@ -30,10 +31,15 @@ int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t 
   return sequences * tokens * (a.cache_floats_per_token() + second_latent) * kFloat;
 }
 
-int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained, bool recompute) {
   int64_t per_token = a.hidden_size;  // under the final norm
-  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer)
-    per_token += 4 * a.hidden_size + kept_by_attention(a) + kept_by_feed_forward(a, layer);
+  int64_t widest = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
+    const int64_t kept = 4 * a.hidden_size + kept_by_attention(a) + kept_by_feed_forward(a, layer);
+    widest = std::max(widest, kept);
+    per_token += recompute ? a.hidden_size + (a.is_moe_layer(layer) ? 2 * a.num_experts_per_tok : 0) : kept;
+  }
+  if (recompute) per_token += widest;
   return (tokens * per_token + trained * 2 * a.vocab_size) * kFloat;
 }
 

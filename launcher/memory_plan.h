@@ -23,7 +23,9 @@ int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t 
 ///   dense feed-forward                  3 F
 ///   experts                             K (2 D + 3 I) + 3 I · shared + E
 /// and per predicted token the probabilities and logits, 2 V.
-int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
+/// With `recompute` (trainer.recompute: layer) a layer keeps its input, D, and the numbers of its experts, 2 K; the sum above counts once,
+/// for the widest layer, because one at a time is run again.
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained, bool recompute = false);
 
 /// Gradients: the buffer that backward passes add to, and the partial sums of the tree over `slots` parts of the batch on one rank
 /// (core/train/gradient_tree.h).

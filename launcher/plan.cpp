@@ -82,9 +82,10 @@ PromptLengths Planner::prompt_lengths(const data::DataConfig& data, const std::s
 void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion) {
   const int64_t micro = micro_batch(sequences);
   result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / ranks_));
-  result_.memory.add("moments", 2 * weights(shape_));
+  result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? ranks_ : 1));
   if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
-  result_.memory.add("activations", activation_bytes(shape_, micro * (prompt + completion), micro * completion));
+  result_.memory.add("activations",
+                     activation_bytes(shape_, micro * (prompt + completion), micro * completion, recipe_.trainer.recompute == "layer"));
 }
 
 void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt) {

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <iterator>
+#include <utility>
+
 #include "core/base/error.h"
 
 namespace cohort::model {
@@ -32,17 +35,43 @@ CausalLM::CausalLM(const Architecture& a, uint64_t seed, ComputeType type, Head 
   }
 }
 
-at::Tensor CausalLM::run(const at::Tensor& ids, const ForwardContext& context, MoeTrace* trace) {
-  at::Tensor h = embed(ids, set_.at(embedding_));
+at::Tensor CausalLM::run_block(size_t layer, const at::Tensor& x, const ForwardContext& context, MoeTrace* trace) {
+  const Block& b = blocks_[layer];
+  const at::Tensor h =
+      x + b.attention->forward(rms_norm(x, set_.at(b.attention_norm), a_.rms_norm_eps), context, static_cast<int64_t>(layer));
+  return h + b.feed_forward->forward(rms_norm(h, set_.at(b.feed_forward_norm), a_.rms_norm_eps), context, trace);
+}
+
+at::Tensor CausalLM::run_recomputed(const TokenBatch& batch, MoeTrace* trace) {
+  const auto kept = std::make_shared<const TokenBatch>(batch);  // the caller's may be gone when the backward pass comes
+  at::Tensor h = embed(kept->ids_N, set_.at(embedding_));
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& b = blocks_[i];
-    h = h + b.attention->forward(rms_norm(h, set_.at(b.attention_norm), a_.rms_norm_eps), context, static_cast<int64_t>(i));
-    h = h + b.feed_forward->forward(rms_norm(h, set_.at(b.feed_forward_norm), a_.rms_norm_eps), context, trace);
+    const auto routing = std::make_shared<at::Tensor>();
+    const auto noted = trace ? std::make_shared<MoeTrace>() : nullptr;  // by this block; the second pass notes it again, for nobody
+    const double balance_weight = trace ? trace->balance_weight : 0.0;
+    const auto out = recompute(h, [this, i, kept, routing, noted, balance_weight](const at::Tensor& x) {
+      if (noted) *noted = {balance_weight, {}, {}};
+      const ForwardContext context{kept->positions_N, &kept->offsets, nullptr, type_, routing.get()};
+      std::vector<at::Tensor> result = {run_block(i, x, context, noted.get())};
+      if (noted && noted->balance_loss.defined()) result.push_back(std::exchange(noted->balance_loss, at::Tensor()));
+      return result;
+    });
+    h = out[0];
+    if (!trace) continue;
+    std::move(noted->load.begin(), noted->load.end(), std::back_inserter(trace->load));
+    if (out.size() > 1) trace->balance_loss = trace->balance_loss.defined() ? trace->balance_loss + out[1] : out[1];
   }
   return rms_norm(h, set_.at(final_norm_), a_.rms_norm_eps);
 }
 
+at::Tensor CausalLM::run(const at::Tensor& ids, const ForwardContext& context, MoeTrace* trace) {
+  at::Tensor h = embed(ids, set_.at(embedding_));
+  for (size_t i = 0; i < blocks_.size(); ++i) h = run_block(i, h, context, trace);
+  return rms_norm(h, set_.at(final_norm_), a_.rms_norm_eps);
+}
+
 at::Tensor CausalLM::hidden(const TokenBatch& batch, MoeTrace* trace) {
+  if (recompute_ && at::GradMode::is_enabled()) return run_recomputed(batch, trace);
   return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
 }
 

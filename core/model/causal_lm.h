@@ -34,6 +34,10 @@ class CausalLM {
   at::Tensor decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
                     KvCache& cache);
 
+  /// Keep for the backward pass only what enters each block, and run the block again there with the routing of the first pass. Costs a
+  /// second forward pass of the blocks; gradients, loads and balance loss have the same bits. The model must outlive backward passes.
+  void set_recompute(bool on) { recompute_ = on; }
+
   /// Hidden rows [N, D] → logits [N, V], fp32 always.
   at::Tensor logits(const at::Tensor& hidden_ND);
   /// Hidden rows [N, D] → scores [N] of a scalar head.
@@ -62,9 +66,12 @@ class CausalLM {
   };
 
   at::Tensor run(const at::Tensor& ids_N, const ForwardContext& context, MoeTrace* trace);
+  at::Tensor run_recomputed(const TokenBatch& batch, MoeTrace* trace);
+  at::Tensor run_block(size_t layer, const at::Tensor& h_ND, const ForwardContext& context, MoeTrace* trace);
 
   Architecture a_;
   ComputeType type_;
+  bool recompute_ = false;
   RopeTable rope_;
   ParameterSet set_;
   std::vector<Block> blocks_;

@@ -1,6 +1,8 @@
 #include "core/model/functions.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/attention/attention.h"
@@ -151,8 +153,9 @@ struct SwigluFunction : Function<SwigluFunction> {
 };
 
 struct RouteFunction : Function<RouteFunction> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& logits, const Untracked& bias, const kernels::RouteOptions& o) {
-    kernels::Route r = kernels::moe_route(logits, bias.tensor, o);
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& logits, const Untracked& bias, const Untracked& chosen,
+                               const kernels::RouteOptions& o) {
+    kernels::Route r = kernels::moe_route(logits, bias.tensor, o, chosen.tensor);
     ctx->saved_data["experts"] = r.experts_NK, ctx->saved_data["scores"] = r.scores_NE.clone();
     ctx->saved_data["numbers"] = std::vector<int64_t>{o.top_k, o.groups, o.topk_group, o.softmax ? 1 : 0, o.norm_topk_prob ? 1 : 0};
     ctx->saved_data["factor"] = o.scaling_factor;
@@ -164,7 +167,7 @@ struct RouteFunction : Function<RouteFunction> {
     const kernels::RouteOptions o{n[0], n[1], n[2], n[3] != 0, n[4] != 0, ctx->saved_data["factor"].toDouble()};
     const at::Tensor experts = ctx->saved_data["experts"].toTensor(), scores = ctx->saved_data["scores"].toTensor();
     const at::Tensor dweights = dy[1].defined() ? dy[1].contiguous() : at::zeros(experts.sizes(), scores.options());
-    return {kernels::moe_route_backward(dweights, dy[2].defined() ? dy[2].contiguous() : at::Tensor(), experts, scores, o), {}, {}};
+    return {kernels::moe_route_backward(dweights, dy[2].defined() ? dy[2].contiguous() : at::Tensor(), experts, scores, o), {}, {}, {}};
   }
 };
 
@@ -240,6 +243,38 @@ struct TokenLogprobFunction : Function<TokenLogprobFunction> {
   }
 };
 
+struct PartHolder : torch::CustomClassHolder {
+  explicit PartHolder(Part p) : part(std::move(p)) {}
+  Part part;
+};
+
+struct RecomputeFunction : Function<RecomputeFunction> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, c10::intrusive_ptr<PartHolder> holder) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["part"] = c10::IValue::make_capsule(holder);
+    ctx->set_materialize_grads(false);
+    return holder->part(x);  // autograd is off in here
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const auto target = ctx->saved_data["part"].toCapsule();
+    const at::Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    variable_list outputs, gradients;
+    {
+      const at::AutoGradMode record(true);
+      outputs = static_cast<PartHolder*>(target.get())->part(x);
+    }
+    for (size_t i = dy.size(); i-- > 0;) {
+      if (dy[i].defined()) {
+        gradients.insert(gradients.begin(), dy[i]);
+      } else {
+        outputs.erase(outputs.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+    torch::autograd::backward(outputs, gradients);
+    return {x.grad(), at::Tensor()};
+  }
+};
+
 bool recording() { return at::GradMode::is_enabled(); }
 
 }  // namespace
@@ -279,9 +314,9 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   return recording() ? SwigluFunction::apply(gate, up) : kernels::swiglu(gate, up);
 }
 
-kernels::Route route(const at::Tensor& logits, const at::Tensor& bias, const kernels::RouteOptions& options) {
-  if (!recording()) return kernels::moe_route(logits, bias, options);
-  variable_list out = RouteFunction::apply(logits, Untracked{bias}, options);
+kernels::Route route(const at::Tensor& logits, const at::Tensor& bias, const kernels::RouteOptions& options, const at::Tensor& chosen) {
+  if (!recording()) return kernels::moe_route(logits, bias, options, chosen);
+  variable_list out = RouteFunction::apply(logits, Untracked{bias}, Untracked{chosen}, options);
   return {out[0], out[1], out[2]};
 }
 
@@ -298,6 +333,10 @@ at::Tensor run_experts(const at::Tensor& x, const at::Tensor& experts, const at:
 
 at::Tensor sequence_balance(const at::Tensor& scores, const at::Tensor& experts, const std::vector<int64_t>& offsets) {
   return BalanceFunction::apply(scores, experts, offsets);
+}
+
+std::vector<at::Tensor> recompute(const at::Tensor& x, Part part) {
+  return recording() ? RecomputeFunction::apply(x, c10::make_intrusive<PartHolder>(std::move(part))) : part(x);
 }
 
 LogprobEntropy token_logprob(const at::Tensor& logits, const at::Tensor& ids, double temperature, int64_t vocab_limit) {

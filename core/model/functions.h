@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <vector>
 
 #include "core/model/parameters.h"
@@ -31,8 +32,9 @@ at::Tensor rotate(const at::Tensor& x_NHd, const at::Tensor& positions_N, const 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::vector<int64_t>& offsets, double scale);
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-/// Differentiable in weights and scores.
-kernels::Route route(const at::Tensor& logits_NE, const at::Tensor& bias_E, const kernels::RouteOptions& options);
+/// Differentiable in weights and scores. `chosen_NK`, where defined, is obeyed instead of selecting (kernels/moe_route).
+kernels::Route route(const at::Tensor& logits_NE, const at::Tensor& bias_E, const kernels::RouteOptions& options,
+                     const at::Tensor& chosen_NK = {});
 at::Tensor run_experts(const at::Tensor& x_ND, const at::Tensor& experts_NK, const at::Tensor& weights_NK, const Parameter& gate,
                        const Parameter& up, const Parameter& down, ComputeType type);
 
@@ -43,5 +45,13 @@ struct LogprobEntropy {
   at::Tensor logprob_N, entropy_N;
 };
 LogprobEntropy token_logprob(const at::Tensor& logits_NV, const at::Tensor& ids_N, double temperature, int64_t vocab_limit);
+
+/// Tensors of a part of the network as functions of its input x. They are defined, and as many in every run.
+using Part = std::function<std::vector<at::Tensor>(const at::Tensor& x)>;
+
+/// part(x), of which only x is kept for the backward pass (activation checkpointing, Chen et al. 2016): part is run now without recording,
+/// and once more, recording, when gradients arrive. So it must give the same bits both times, and what it refers to must live until then.
+/// Gradients have the bits of part(x).
+std::vector<at::Tensor> recompute(const at::Tensor& x, Part part);
 
 }  // namespace cohort::model

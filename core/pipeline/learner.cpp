@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/train/gradient_norm.h"
 #include "core/train/gradient_tree.h"
 
 namespace cohort::pipeline {
@@ -68,12 +69,30 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
     model_.fold_gradients();
     tree.add(model_.parameters().grads());
   }
-  const at::Tensor total = tree.sum();
-  team_.sum(total);
-  model_.parameters().grads().copy_(total);
-  Result result{optimizer_.step(), sum_by_slot(team_, sums)};
+  reduce(tree.sum());
+  Result result{optimizer_.step(gradient_norm()), sum_by_slot(team_, sums)};
+  if (!optimizer_.whole() && !result.optimizer.skipped) team_.all_gather(model_.parameters().values());
   if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;
+}
+
+void Learner::reduce(const at::Tensor& total) {
+  const auto [begin, end] = optimizer_.range();
+  if (optimizer_.whole()) {
+    team_.sum(total);
+  } else {
+    team_.reduce_scatter(total);
+  }
+  model_.parameters().grads().narrow(0, begin, end - begin).copy_(total.narrow(0, begin, end - begin));
+}
+
+double Learner::gradient_norm() {
+  const at::Tensor gradient = model_.parameters().grads();
+  if (optimizer_.whole()) return train::norm_of(train::squares_by_slot(gradient, slots_, {0, slots_}));
+  // A member's slice is the parts of its slots, because the number of members divides that of slots.
+  std::vector<std::vector<double>> mine;
+  for (double squares : train::squares_by_slot(gradient, slots_, my_slots())) mine.push_back({squares});
+  return train::norm_of(sum_by_slot(team_, mine));
 }
 
 void Learner::update_biases(const std::vector<at::Tensor>& loads) {

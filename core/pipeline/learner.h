@@ -4,6 +4,9 @@
 /// The batch is cut into trainer.reduction_slots parts by position; each member works on its share of them, and gradients and sums are
 /// added in slot order (core/train/gradient_tree.h), so that the result has the same bits for any team size that divides the number of
 /// slots.
+///
+/// Where the optimizer has a slice of the parameters only (trainer.optimizer_sharding), gradients are reduced to slices, each member
+/// updates its own and the slices are handed round: ZeRO-1, with the bits of the other way.
 
 #include <functional>
 #include <vector>
@@ -40,6 +43,9 @@ class Learner {
   int owner(int64_t i, int64_t count) const;
 
  private:
+  /// Sums the members' gradients into the model's; of the optimizer's range at least.
+  void reduce(const at::Tensor& total);
+  double gradient_norm();
   void update_biases(const std::vector<at::Tensor>& loads);
 
   model::CausalLM& model_;

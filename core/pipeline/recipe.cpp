@@ -91,7 +91,7 @@ model::Architecture stage_architecture(const Recipe& recipe, const StageConfig& 
 namespace {
 
 /// Raise it when a change of the code changes the result of a stage: finished stages of older runs are then run again.
-constexpr int kRecipeVersion = 1;
+constexpr int kRecipeVersion = 2;  // 2: the gradient's norm is added up in reduction_slots parts
 
 /// All that a stage's result depends on. Its YAML text is what is hashed.
 struct StageEssence {

@@ -74,6 +74,8 @@ struct TrainerSection {
   int64_t save_freq = 20;
   int64_t keep_last = 2;
   std::string resume_mode = "auto";
+  std::string optimizer_sharding = "none";
+  std::string recompute = "none";
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -87,6 +89,11 @@ struct TrainerSection {
     v.integer("keep_last", keep_last, config::between(2, config::kMaxSteps), "checkpoints kept per stage");
     v.choice("resume_mode", resume_mode, {"auto", "disable"},
              "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
+    v.choice("optimizer_sharding", optimizer_sharding, {"none", "zero1"},
+             "none: every rank holds AdamW's moments of all weights and updates them all; zero1: of a slice, and the slices are exchanged. "
+             "The same result");
+    v.choice("recompute", recompute, {"none", "layer"},
+             "none: keep what the backward pass needs; layer: keep each layer's input and run the layer again. The same result");
   }
 };
 
@@ -355,7 +362,7 @@ std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places
 
 /// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads,
 /// the recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
-/// max_num_seqs, run.output, save_freq, keep_last, …) is left out. InputError when a file cannot be read.
+/// optimizer_sharding, recompute, max_num_seqs, run.output, save_freq, keep_last, …) is left out. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 
 }  // namespace cohort::pipeline

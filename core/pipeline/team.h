@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/records/records.pb.h"
@@ -42,6 +43,18 @@ class Team {
   /// members' values only. The result is on every member.
   virtual void sum(at::Tensor flat) = 0;
 
+  /// [begin, end) of the slice of `length` numbers that this member keeps: nearly equal runs in member order. Not collective.
+  std::pair<int64_t, int64_t> slice(int64_t length) const { return {length * index() / size(), length * (index() + 1) / size()}; }
+
+  /// In place, as sum(), but this member gets only its slice of the result; the rest is not defined afterwards.
+  virtual void reduce_scatter(at::Tensor flat) = 0;
+
+  /// In place: every member's slice of a contiguous fp32 CPU tensor, on every member.
+  virtual void all_gather(at::Tensor flat) = 0;
+
+  /// `mine` is this member's slice of a flat fp32 CPU tensor of `length` numbers: the whole of it on the leader, undefined elsewhere.
+  virtual at::Tensor gather_slices(const at::Tensor& mine, int64_t length) = 0;
+
   /// True everywhere if true anywhere. Stop requests go through this, so that all members stop at the same step.
   virtual bool any(bool mine) = 0;
 
@@ -58,6 +71,9 @@ class SoloTeam final : public Team {
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
   std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
   void sum(at::Tensor) override {}
+  void reduce_scatter(at::Tensor) override {}
+  void all_gather(at::Tensor) override {}
+  at::Tensor gather_slices(const at::Tensor& mine, int64_t) override { return mine; }
   bool any(bool mine) override { return mine; }
   void barrier(const char*) override {}
 };

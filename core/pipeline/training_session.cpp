@@ -34,6 +34,11 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
   }
 }
 
+/// What this member updates of `count` parameters.
+std::pair<int64_t, int64_t> optimizer_range(const StageContext& context, int64_t count) {
+  return context.recipe.trainer.optimizer_sharding == "zero1" ? context.team.slice(count) : std::pair<int64_t, int64_t>(0, count);
+}
+
 }  // namespace
 
 void require_finite(const model::CausalLM& model, const std::string& stage) {
@@ -47,9 +52,10 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
     : context_(context),
       model_(model),
       reference_(reference),
-      optimizer_(model.parameters(), optim, optimizer_steps),
+      optimizer_(model.parameters(), optim, optimizer_steps, optimizer_range(context, model.parameters().size())),
       steps_(steps),
       progress_(context.stage.name, steps, context.team.leads()) {
+  model_.set_recompute(context.recipe.trainer.recompute == "layer");
   if (context.recipe.trainer.resume_mode == "auto") restore();
   agree();
   progress_.start_at(first_step_);
@@ -71,9 +77,15 @@ void TrainingSession::restore() {
       throw Fault(context_.checkpoint_folder() + ": tensor '" + name + "' does not fit this model");
     to.copy_(from->second);
   };
+  // A checkpoint holds the moments of all parameters, whoever saved it.
+  const auto copy_moment = [&](const char* name, at::Tensor to) {
+    at::Tensor whole = at::empty_like(model_.parameters().values());
+    copy(name, whole);
+    to.copy_(whole.narrow(0, optimizer_.range().first, to.numel()));
+  };
   copy("values", model_.parameters().values());
-  copy("moment1", optimizer_.first_moment());
-  copy("moment2", optimizer_.second_moment());
+  copy_moment("moment1", optimizer_.first_moment());
+  copy_moment("moment2", optimizer_.second_moment());
   set_biases(model_, tensors.at("router_biases"));
   if (reference_) {
     copy("reference", reference_->parameters().values());
@@ -126,7 +138,12 @@ void TrainingSession::forget_earlier_attempts() {
   if (kept.size() != lines.size()) write_file_atomic(path, kept);
 }
 
+at::Tensor TrainingSession::whole_moment(const at::Tensor& mine) {
+  return optimizer_.whole() ? mine : context_.team.gather_slices(mine, model_.parameters().size());
+}
+
 void TrainingSession::save(int64_t steps_done) {
+  const at::Tensor moment1 = whole_moment(optimizer_.first_moment()), moment2 = whole_moment(optimizer_.second_moment());
   if (context_.team.leads()) {
     require_finite(model_, context_.stage.name);
     metrics_->sync(), samples_->sync();
@@ -139,8 +156,8 @@ void TrainingSession::save(int64_t steps_done) {
     if (has_eval_start) *c.manifest.mutable_eval_start() = eval_start;
     c.manifest.set_ended_early(ended_early_);
     c.tensors = {{"values", model_.parameters().values()},
-                 {"moment1", optimizer_.first_moment()},
-                 {"moment2", optimizer_.second_moment()},
+                 {"moment1", moment1},
+                 {"moment2", moment2},
                  {"router_biases", joined_biases(model_)},
                  {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
     if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});

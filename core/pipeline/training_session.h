@@ -20,8 +20,8 @@ void require_finite(const model::CausalLM& model, const std::string& stage);
 
 class TrainingSession {
  public:
-  /// `reference` may be null. Collective: every member reads the same checkpoint. `steps` are the stage's, `optimizer_steps` those of the
-  /// learning rate's schedule.
+  /// `reference` may be null. Collective: every member reads the same checkpoint. The model is set to trainer.recompute. `steps` are the
+  /// stage's, `optimizer_steps` those of the learning rate's schedule.
   TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim,
                   int64_t steps, int64_t optimizer_steps);
 
@@ -57,7 +57,10 @@ class TrainingSession {
   /// All members must go on from the same step; nobody saves before all have looked.
   void agree();
   void forget_earlier_attempts();
+  /// A moment of all parameters, on the leader. Collective where the optimizer has a slice.
+  at::Tensor whole_moment(const at::Tensor& mine);
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
+  /// Collective.
   void save(int64_t steps_done);
 
   const StageContext& context_;

@@ -19,22 +19,27 @@ double learning_rate(const OptimConfig& c, int64_t step, int64_t total) {
   return c.lr * (c.min_lr_ratio + (1.0 - c.min_lr_ratio) * falling);
 }
 
-Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config, int64_t total_steps)
+Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config, int64_t total_steps, std::pair<int64_t, int64_t> range)
     : parameters_(parameters),
       config_(config),
       total_steps_(total_steps),
-      m_(at::zeros_like(parameters.values())),
-      v_(at::zeros_like(parameters.values())) {}
+      range_(range),
+      m_(at::zeros({range.second - range.first}, at::kFloat)),
+      v_(at::zeros_like(m_)) {}
 
-Optimizer::Step Optimizer::step() {
+Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config, int64_t total_steps)
+    : Optimizer(parameters, config, total_steps, {0, parameters.size()}) {}
+
+Optimizer::Step Optimizer::step(double grad_norm) {
   Step result;
-  result.grad_norm = std::sqrt(kernels::sum_of_squares(parameters_.grads()));
+  result.grad_norm = grad_norm;
   result.lr = learning_rate(config_, steps_, total_steps_);
-  result.skipped = !std::isfinite(result.grad_norm);
+  result.skipped = !std::isfinite(grad_norm);
   if (result.skipped) return result;
   ++steps_;
-  const double scale = config_.clip_grad > 0.0 ? std::min(1.0, config_.clip_grad / (result.grad_norm + 1e-6)) : 1.0;
-  kernels::adamw(parameters_.values(), parameters_.grads(), m_, v_, steps_, scale,
+  const double scale = config_.clip_grad > 0.0 ? std::min(1.0, config_.clip_grad / (grad_norm + 1e-6)) : 1.0;
+  const auto mine = [&](const at::Tensor& flat) { return flat.narrow(0, range_.first, range_.second - range_.first); };
+  kernels::adamw(mine(parameters_.values()), mine(parameters_.grads()), m_, v_, steps_, scale,
                  {result.lr, config_.betas[0], config_.betas[1], config_.eps, config_.weight_decay});
   return result;
 }

@@ -5,15 +5,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <tuple>
 
 #include "core/base/error.h"
+#include "distributed/comm/group_transport.h"
 
 namespace cohort::comm {
 namespace {
 
-constexpr size_t kPieceFloats = size_t{1} << 22;  // bounds the scratch memory of a sum: 16 MiB, and that of one rank's slices
+constexpr size_t kPieceFloats = size_t{1} << 22;  // bounds the scratch memory of a sum: 16 MiB
 
 std::string this_host() {
   std::array<char, 256> name{};
@@ -39,6 +41,12 @@ class SelfTransport final : public Transport {
 std::span<char> as_bytes(std::span<float> values) { return {reinterpret_cast<char*>(values.data()), values.size_bytes()}; }
 
 std::string_view as_view(std::span<const float> values) { return {reinterpret_cast<const char*>(values.data()), values.size_bytes()}; }
+
+/// The part of a slice that the window-th piece of `width` floats covers: (first, length); nothing beyond the slice's end.
+std::pair<size_t, size_t> window_of(std::pair<size_t, size_t> slice, size_t window, size_t width) {
+  const size_t from = std::min(slice.second, window * width);
+  return {slice.first + from, std::min(width, slice.second - from)};
+}
 
 }  // namespace
 
@@ -184,41 +192,80 @@ void Communicator::barrier(std::string_view label) {
 void Communicator::sum(std::string_view label, std::span<float> values) {
   const Call call = next_call(Operation::kSum, label);
   if (size() == 1 || state_->transport->sum(call, values)) return;
-  size_t done = 0;
-  do {  // once even for nothing, so that a rank with another length is found here
-    const size_t length = std::min(kPieceFloats, values.size() - done);
-    sum_piece(call, values.subspan(done, length));
-    done += length;
-  } while (done < values.size());
+  add_slices(call, values);
+  share_slices(call, values);
 }
 
-void Communicator::sum_piece(const Call& call, std::span<float> piece) {
-  // Every rank gets its slice from all, adds it up, and hands the result to all.
-  const auto [begin, length] = slice_of(piece.size(), rank(), size());
-  const std::span<float> own = piece.subspan(begin, length);
-  std::vector<float> scratch(length * static_cast<size_t>(size() - 1));
+void Communicator::reduce_scatter(std::string_view label, std::span<float> values) {
+  add_slices(next_call(Operation::kReduceScatter, label), values);
+}
+
+void Communicator::all_gather_slices(std::string_view label, std::span<float> values) {
+  share_slices(next_call(Operation::kAllGatherSlices, label), values);
+}
+
+void Communicator::add_slices(const Call& call, std::span<float> values) {
+  if (size() == 1) return;
+  const auto ranks = static_cast<size_t>(size());
+  const size_t width = std::max(kPieceFloats / ranks, size_t{1}), longest = (values.size() + ranks - 1) / ranks;
+  size_t window = 0;
+  do {  // once even for nothing, so that a rank with another length is found here
+    add_window(call, values, window++, width);
+  } while (window * width < longest);
+}
+
+/// Every rank gets a window of its slice from all and adds it up.
+void Communicator::add_window(const Call& call, std::span<float> values, size_t window, size_t width) {
+  const auto part = [&](int rank) {
+    const auto [begin, length] = window_of(slice_of(values.size(), rank, size()), window, width);
+    return values.subspan(begin, length);
+  };
+  const std::span<float> own = part(rank());
+  std::vector<float> scratch(own.size() * static_cast<size_t>(size() - 1));
   std::vector<float*> rows(static_cast<size_t>(size()), own.data());
   std::vector<Outgoing> outgoing;
   std::vector<Incoming> incoming;
   for (int peer : others()) {
-    const auto [peer_begin, peer_length] = slice_of(piece.size(), peer, size());
-    const std::span<float> place = std::span(scratch).subspan(incoming.size() * length, length);
+    const std::span<float> place = std::span(scratch).subspan(incoming.size() * own.size(), own.size());
     rows[static_cast<size_t>(peer)] = place.data();
-    outgoing.push_back({peer, as_view(piece.subspan(peer_begin, peer_length))});
+    outgoing.push_back({peer, as_view(part(peer))});
     incoming.push_back({.peer = peer, .place = as_bytes(place), .placed = true});
   }
   state_->transport->transfer(call, outgoing, incoming);
-  add_by_tree(rows, length);
-  if (rank() != 0) std::copy_n(rows[0], length, own.data());
+  add_by_tree(rows, own.size());
+  if (rank() != 0) std::copy_n(rows[0], own.size(), own.data());
+}
 
-  outgoing.clear();
-  incoming.clear();
+/// Every rank hands its slice to all.
+void Communicator::share_slices(const Call& call, std::span<float> values) {
+  const auto part = [&](int rank) {
+    const auto [begin, length] = slice_of(values.size(), rank, size());
+    return values.subspan(begin, length);
+  };
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
   for (int peer : others()) {
-    const auto [peer_begin, peer_length] = slice_of(piece.size(), peer, size());
-    outgoing.push_back({peer, as_view(own)});
-    incoming.push_back({.peer = peer, .place = as_bytes(piece.subspan(peer_begin, peer_length)), .placed = true});
+    outgoing.push_back({peer, as_view(part(rank()))});
+    incoming.push_back({.peer = peer, .place = as_bytes(part(peer)), .placed = true});
   }
   state_->transport->transfer(call, outgoing, incoming);
+}
+
+Communicator Communicator::split(std::string_view label, int colour) {
+  const std::array<int, 2> mine = {colour, state_->transport->last_group()};
+  const auto all = all_gather(label, {reinterpret_cast<const char*>(mine.data()), sizeof mine});
+  std::vector<int> ranks;
+  int group = 0;
+  for (int peer = 0; peer < size(); ++peer) {
+    const std::string& bytes = all[static_cast<size_t>(peer)];
+    std::array<int, 2> theirs{};
+    if (bytes.size() != sizeof theirs) throw Fault(fmt::format("split \"{}\": a rank sent {} bytes", label, bytes.size()));
+    std::memcpy(theirs.data(), bytes.data(), sizeof theirs);
+    if (theirs[0] == colour) ranks.push_back(peer);
+    group = std::max(group, theirs[1] + 1);
+  }
+  state_->transport->last_group() = group;  // the same for all colours: their groups have no rank in common
+  return Communicator(std::make_shared<GroupTransport>(state_->transport, std::move(ranks), group));
 }
 
 void Communicator::send(std::string_view label, int peer, int tag, std::string_view bytes) {

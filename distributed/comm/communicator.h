@@ -57,14 +57,25 @@ class Communicator {
   ///   6 ranks: ((r0 + r1) + (r2 + r3)) + (r4 + r5).
   /// So the bits depend on the ranks' values only, never on timing, host or length; and a member that itself adds 2^k equal shares by the
   /// same tree gives the bits of 2^k members. All ranks must pass the same length, which may be 0.
-  /// Each rank adds up one slice and hands it round: about 2 · (size-1)/size of the buffer is sent per rank, in pieces of 16 MiB.
+  /// It is reduce_scatter and then all_gather_slices: about 2 · (size-1)/size of the buffer is sent per rank, half of it by each.
   void sum(std::string_view label, std::span<float> values);
+
+  /// In place: this rank's slice (slice_of) of values becomes that slice of sum(values), with the same bits; the other floats stay as they
+  /// were. All ranks must pass the same length. Scratch memory is at most 16 MiB.
+  void reduce_scatter(std::string_view label, std::span<float> values);
+
+  /// In place: every rank's slice (slice_of) of its values, on every rank. All ranks must pass the same length.
+  void all_gather_slices(std::string_view label, std::span<float> values);
+
+  /// The ranks that pass the same colour, as a group of their own in the order of this one. Collective over this group. It shares this
+  /// group's deadline and, after a Fault, its end.
+  Communicator split(std::string_view label, int colour);
 
   /// Point to point; 0 ≤ tag ≤ kMaxTag, peer is not this rank. Messages of one (sender, receiver, tag) arrive in order, and their labels
   /// must agree. send returns when the bytes may be reused, which may or may not be after the receiver has them.
   void send(std::string_view label, int peer, int tag, std::string_view bytes);
   std::string recv(std::string_view label, int peer, int tag);
-  static constexpr int kMaxTag = 30000;
+  static constexpr int kMaxTag = kChannels - 2;
 
  private:
   struct State;
@@ -73,12 +84,14 @@ class Communicator {
   void require(const Call& call, bool condition, const std::string& what) const;
   std::vector<int> others() const;
   std::vector<std::string> by_rank(std::vector<Incoming> received, std::string mine) const;
-  void sum_piece(const Call& call, std::span<float> piece);
+  void add_slices(const Call& call, std::span<float> values);
+  void add_window(const Call& call, std::span<float> values, size_t window, size_t width);
+  void share_slices(const Call& call, std::span<float> values);
 
   std::shared_ptr<State> state_;
 };
 
-/// [begin, begin + length) of rank r's slice when `length` floats are cut into `ranks` nearly equal runs: (begin, length).
+/// (first, length) of rank r's slice of `length` floats cut into `ranks` nearly equal runs: from ⌊length r / ranks⌋.
 std::pair<size_t, size_t> slice_of(size_t length, int rank, int ranks);
 
 /// The tree of Communicator::sum over rows[0], rows[1], …, all of one length ≥ that of rows[0]: the result is left in rows[0], the others

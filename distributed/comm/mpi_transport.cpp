@@ -42,6 +42,10 @@ MpiTransport::MpiTransport(MPI_Comm parent, const CommOptions& given) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
+  void* last_tag = nullptr;
+  int known = 0;
+  MPI_Comm_get_attr(comm_, MPI_TAG_UB, static_cast<void*>(&last_tag), &known);
+  last_tag_ = known != 0 ? *static_cast<int*>(last_tag) : kChannels;
   std::array<char, MPI_MAX_PROCESSOR_NAME> mine{};
   int length = 0;
   MPI_Get_processor_name(mine.data(), &length);
@@ -101,6 +105,7 @@ bool MpiTransport::sum(const Call& call, std::span<float> values) {
 }
 
 void MpiTransport::start(const Call& call, Flight& flight, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) {
+  flight.tag = tag_of(call);
   flight.headers.reserve(outgoing.size() + incoming.size());
   for (const Outgoing& message : outgoing) flight.headers.push_back(make_header(call, message.payload.size()));
   flight.headers.resize(outgoing.size() + incoming.size());
@@ -112,13 +117,13 @@ void MpiTransport::start(const Call& call, Flight& flight, std::span<const Outgo
   };
   for (size_t i = 0; i < incoming.size(); ++i) {
     MPI_Request* request = open(incoming[i].peer, i);
-    check(call, MPI_Irecv(&flight.headers[outgoing.size() + i], sizeof(Header), MPI_BYTE, incoming[i].peer, call.channel, comm_, request),
+    check(call, MPI_Irecv(&flight.headers[outgoing.size() + i], sizeof(Header), MPI_BYTE, incoming[i].peer, flight.tag, comm_, request),
           "MPI_Irecv");
   }
   for (size_t i = 0; i < outgoing.size(); ++i) {
     const Outgoing& message = outgoing[i];
     MPI_Request* request = open(message.peer, kNoHeader);
-    check(call, MPI_Isend(&flight.headers[i], sizeof(Header), MPI_BYTE, message.peer, call.channel, comm_, request), "MPI_Isend");
+    check(call, MPI_Isend(&flight.headers[i], sizeof(Header), MPI_BYTE, message.peer, flight.tag, comm_, request), "MPI_Isend");
     // MPI-3 takes const buffers for sending; the pointer is shared with receiving, which writes.
     post_chunks(call, flight, message.peer, const_cast<char*>(message.payload.data()), message.payload.size(), true);
   }
@@ -131,9 +136,9 @@ void MpiTransport::post_chunks(const Call& call, Flight& flight, int peer, char*
     flight.incoming.push_back(kNoHeader);
     MPI_Request* request = &flight.requests.emplace_back(MPI_REQUEST_NULL);
     if (sending) {
-      check(call, MPI_Isend(data + done, length, MPI_BYTE, peer, call.channel, comm_, request), "MPI_Isend");
+      check(call, MPI_Isend(data + done, length, MPI_BYTE, peer, flight.tag, comm_, request), "MPI_Isend");
     } else {
-      check(call, MPI_Irecv(data + done, length, MPI_BYTE, peer, call.channel, comm_, request), "MPI_Irecv");
+      check(call, MPI_Irecv(data + done, length, MPI_BYTE, peer, flight.tag, comm_, request), "MPI_Irecv");
     }
   }
 }
@@ -162,6 +167,12 @@ bool MpiTransport::progress(const Call& call, Flight& flight, size_t outgoing_co
   }
   if (code != MPI_SUCCESS) check(call, code, "MPI_Testsome");
   return done_count > 0;
+}
+
+int MpiTransport::tag_of(const Call& call) {
+  const int64_t tag = int64_t{call.group} * kChannels + call.channel;
+  if (tag > last_tag_) fail(call, fmt::format("tag {} is beyond the {} of this MPI: too many groups were made", tag, last_tag_));
+  return static_cast<int>(tag);
 }
 
 void MpiTransport::check(const Call& call, int code, const char* function) {

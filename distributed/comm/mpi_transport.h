@@ -27,6 +27,7 @@ class MpiTransport final : public Transport {
  private:
   /// The requests of one transfer. An entry of `requests` is MPI_REQUEST_NULL once it is done.
   struct Flight {
+    int tag = 0;
     std::vector<MPI_Request> requests;
     std::vector<int> peers;        // of each request
     std::vector<size_t> incoming;  // which incoming message's header a request receives, or kNoHeader
@@ -38,6 +39,7 @@ class MpiTransport final : public Transport {
   /// What has finished since the last call; whether there was anything. `open` is set to whether requests are left.
   bool progress(const Call& call, Flight& flight, size_t outgoing_count, std::span<Incoming> incoming, bool& open);
   void post_chunks(const Call& call, Flight& flight, int peer, char* data, uint64_t bytes, bool sending);
+  int tag_of(const Call& call);
   void check(const Call& call, int code, const char* function);
   /// Takes back what can be taken back. A payload that is on its way may still arrive: after a Fault the process must end.
   static void abandon(Flight& flight);
@@ -45,6 +47,7 @@ class MpiTransport final : public Transport {
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;
+  int last_tag_ = 0;
   std::vector<std::string> hosts_;
   std::unique_ptr<MpiSharedWindow> shared_;  // null: ranks on several hosts, or switched off
 };

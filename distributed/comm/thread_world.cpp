@@ -26,8 +26,8 @@ struct Letter {
 struct Post {
   std::mutex mutex;
   std::condition_variable changed;
-  std::map<std::tuple<int, int, int>, std::deque<Letter>> boxes;  // (from, to, channel) → letters in order
-  std::string lost;                                               // what the first rank that threw said
+  std::map<std::tuple<int, int, int, int>, std::deque<Letter>> boxes;  // (from, to, group, channel) → letters in order
+  std::string lost;                                                    // what the first rank that threw said
   std::exception_ptr first_error;
 };
 
@@ -45,7 +45,7 @@ class ThreadTransport final : public Transport {
     require_whole(call);
     std::unique_lock lock(post_->mutex);
     for (const Outgoing& message : outgoing) {
-      post_->boxes[{rank_, message.peer, call.channel}].push_back(
+      post_->boxes[{rank_, message.peer, call.group, call.channel}].push_back(
           {make_header(call, message.payload.size()), std::string(message.payload)});
     }
     post_->changed.notify_all();
@@ -68,7 +68,7 @@ class ThreadTransport final : public Transport {
   bool take(const Call& call, std::vector<Incoming*>& missing) {
     const size_t before = missing.size();
     std::erase_if(missing, [&](Incoming* message) {
-      auto& box = post_->boxes[{message->peer, rank_, call.channel}];
+      auto& box = post_->boxes[{message->peer, rank_, call.group, call.channel}];
       if (box.empty()) return false;
       accept(call, box.front().header, *message);
       std::copy(box.front().payload.begin(), box.front().payload.end(), message->place.begin());

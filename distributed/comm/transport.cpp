@@ -14,8 +14,9 @@ namespace {
 /// The label of a received header: whatever the peer sent, it ends inside the field.
 std::string label_of(const Header& header) { return std::string(header.label, strnlen(header.label, kMaxLabel)); }
 
-std::string describe(const char* operation, const std::string& label, uint64_t sequence) {
-  return fmt::format("{} \"{}\" #{}", operation, printable(label, kMaxLabel), sequence);
+std::string describe(Operation operation, const std::string& label, uint64_t sequence, int group) {
+  const std::string where = group == 0 ? "" : fmt::format(" in group {}", group);
+  return fmt::format("{} \"{}\" #{}{}", operation_name(operation), printable(label, kMaxLabel), sequence, where);
 }
 
 }  // namespace
@@ -36,6 +37,10 @@ const char* operation_name(Operation operation) {
       return "sum";
     case Operation::kPointToPoint:
       return "send/recv";
+    case Operation::kReduceScatter:
+      return "reduce_scatter";
+    case Operation::kAllGatherSlices:
+      return "all_gather_slices";
   }
   return "unknown operation";
 }
@@ -44,7 +49,7 @@ std::string Transport::name_of(int rank) const { return fmt::format("rank {} (ho
 
 void Transport::fail(const Call& call, const std::string& what) {
   const std::string message =
-      fmt::format("{}: {}: {}", name_of(rank()), describe(operation_name(call.operation), call.label, call.sequence), what);
+      fmt::format("{}: {}: {}", name_of(rank()), describe(call.operation, call.label, call.sequence, call.group), what);
   if (broken_by_.empty()) broken_by_ = message;
   throw Fault(message);
 }
@@ -83,7 +88,7 @@ void Transport::accept(const Call& call, const Header& header, Incoming& incomin
   const std::string label = label_of(header);
   if (operation != call.operation || header.sequence != call.sequence || label != call.label) {
     fail(call, fmt::format("{} is at {}: the ranks do not make the same calls", name_of(incoming.peer),
-                           describe(operation_name(operation), label, header.sequence)));
+                           describe(operation, label, header.sequence, call.group)));
   }
   if (header.bytes > options_.max_message_bytes) {
     fail(call,

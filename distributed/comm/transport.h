@@ -13,7 +13,17 @@
 
 namespace cohort::comm {
 
-enum class Operation : uint32_t { kAllGather = 1, kAllToAll, kBroadcast, kGather, kBarrier, kSum, kPointToPoint };
+enum class Operation : uint32_t {
+  kAllGather = 1,
+  kAllToAll,
+  kBroadcast,
+  kGather,
+  kBarrier,
+  kSum,
+  kPointToPoint,
+  kReduceScatter,
+  kAllGatherSlices
+};
 
 const char* operation_name(Operation operation);
 
@@ -26,12 +36,16 @@ struct CommOptions {
 /// The longest label, in bytes. It travels whole, so that labels are compared and not their hashes.
 inline constexpr size_t kMaxLabel = 95;
 
+/// Channels of one group.
+inline constexpr int kChannels = 30002;
+
 /// One call of an operation on one rank.
 struct Call {
   Operation operation;
   std::string label;
   uint64_t sequence;  ///< collectives count together; point-to-point counts per peer, tag and direction
-  int channel = 0;    ///< 0 for collectives, tag + 1 for point-to-point; messages of a channel between two ranks keep their order
+  int channel = 0;    ///< 0 for collectives, tag + 1 for point-to-point; < kChannels
+  int group = 0;  ///< 0: all ranks; else a part of them (GroupTransport). Messages of one group and channel between two ranks keep order
 };
 
 /// First part of every message. Plain bytes: all ranks of a job run the same program on the same kind of machine.
@@ -75,8 +89,10 @@ class Transport {
   /// alike: it has not, and nothing was done. Throws as transfer does.
   virtual bool sum(const Call& call, std::span<float> values);
 
-  CommOptions& options() { return options_; }
-  const CommOptions& options() const { return options_; }
+  virtual CommOptions& options() { return options_; }
+
+  /// The highest number of a group that this rank has been in.
+  virtual int& last_group() { return last_group_; }
 
  protected:
   Transport() = default;
@@ -98,6 +114,7 @@ class Transport {
 
  private:
   CommOptions options_;
+  int last_group_ = 0;
   std::string broken_by_;
 };
 

@@ -167,11 +167,34 @@ void RankTeam::settle(const std::vector<records::Group>& mine, const std::vector
 
 std::vector<std::string> RankTeam::gather(const std::string& mine) { return communicator_.all_gather("gather", mine); }
 
-void RankTeam::sum(at::Tensor flat) {
+std::span<float> RankTeam::floats_of(const at::Tensor& flat, const char* operation) const {
   if (!flat.is_cpu() || !flat.is_contiguous() || flat.scalar_type() != at::kFloat) {
-    throw Fault(fmt::format("rank {}: sum takes a contiguous fp32 tensor on the CPU, not {}", index(), flat.toString()));
+    throw Fault(fmt::format("rank {}: {} takes a contiguous fp32 tensor on the CPU, not {}", index(), operation, flat.toString()));
   }
-  communicator_.sum("tensor", {flat.data_ptr<float>(), static_cast<size_t>(flat.numel())});
+  return {flat.data_ptr<float>(), static_cast<size_t>(flat.numel())};
+}
+
+void RankTeam::sum(at::Tensor flat) { communicator_.sum("tensor", floats_of(flat, "sum")); }
+
+void RankTeam::reduce_scatter(at::Tensor flat) { communicator_.reduce_scatter("tensor", floats_of(flat, "reduce_scatter")); }
+
+void RankTeam::all_gather(at::Tensor flat) { communicator_.all_gather_slices("tensor", floats_of(flat, "all_gather")); }
+
+at::Tensor RankTeam::gather_slices(const at::Tensor& mine, int64_t length) {
+  const std::span<float> values = floats_of(mine, "gather_slices");
+  const auto all = communicator_.gather("slices", {reinterpret_cast<const char*>(values.data()), values.size_bytes()});
+  if (!leads()) return {};
+  at::Tensor whole = at::empty({length}, at::kFloat);
+  char* next = reinterpret_cast<char*>(whole.data_ptr<float>());
+  for (int rank = 0; rank < size(); ++rank) {
+    const std::string& bytes = all[static_cast<size_t>(rank)];
+    const size_t expected = comm::slice_of(static_cast<size_t>(length), rank, size()).second * sizeof(float);
+    if (bytes.size() != expected) {
+      throw Fault(fmt::format("slices of {} numbers: rank {} sent {} bytes, expected {}", length, rank, bytes.size(), expected));
+    }
+    next = std::copy(bytes.begin(), bytes.end(), next);
+  }
+  return whole;
 }
 
 bool RankTeam::any(bool mine) {

@@ -13,6 +13,7 @@
 
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ class RankTeam final : public pipeline::Team {
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) override;
   std::vector<std::string> gather(const std::string& mine) override;
   void sum(at::Tensor flat) override;
+  void reduce_scatter(at::Tensor flat) override;
+  void all_gather(at::Tensor flat) override;
+  at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
   bool any(bool mine) override;
   void barrier(const char* label) override;
 
@@ -48,6 +52,8 @@ class RankTeam final : public pipeline::Team {
   void read_groups(int from, const std::string& bytes, std::map<uint64_t, records::Group>& groups) const;
   /// Tells the coordinator what was rolled out and what will be trained, for the ledger.
   void settle(const std::vector<records::Group>& mine, const std::vector<records::Group>& received);
+  /// Fault unless it is a contiguous fp32 tensor on the CPU.
+  std::span<float> floats_of(const at::Tensor& flat, const char* operation) const;
   int owner_of(const Owner& owner, uint64_t group_id) const;
 
   comm::Communicator communicator_;

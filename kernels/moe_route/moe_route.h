@@ -26,8 +26,9 @@ struct Route {
   at::Tensor scores_NE;  ///< s
 };
 
-/// logits [N, E]; bias [E] or undefined.
-Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& options);
+/// logits [N, E]; bias [E] or undefined. Where `chosen_NK` (int64, as experts_NK) is given nothing is selected: the weights are those of
+/// the given experts, so that a forward pass can be repeated with the routing of the first.
+Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& options, const at::Tensor& chosen_NK = {});
 
 /// d(logits) from the gradients of the weights and, where defined, of the scores.
 at::Tensor moe_route_backward(const at::Tensor& dweights_NK, const at::Tensor& dscores_NE, const at::Tensor& experts_NK,

@@ -40,35 +40,46 @@ void mask_groups(std::vector<float>& choice, const RouteOptions& o, bool biased)
     if (!kept[static_cast<size_t>(g)]) std::fill_n(choice.begin() + g * width, width, kMasked);
 }
 
+/// Scores s [E] of one row.
+void score_row(const float* logits, int64_t e, bool softmax, float* s) {
+  if (!softmax) return row_kernels().sigmoid(logits, e, s);
+  float largest;
+  const float inverse = 1.0f / row_kernels().softmax_row(logits, e, 1.0f, s, &largest);
+  for (int64_t j = 0; j < e; ++j) s[j] *= inverse;
+}
+
+/// The top_k experts of one row, best first. `choice` is scratch [E].
+void choose(const float* s, const at::Tensor& bias, const RouteOptions& o, std::vector<float>& choice, int64_t* chosen) {
+  const int64_t e = static_cast<int64_t>(choice.size());
+  for (int64_t j = 0; j < e; ++j) choice[static_cast<size_t>(j)] = s[j] + (bias.defined() ? bias.data_ptr<float>()[j] : 0.0f);
+  if (o.groups > 1) mask_groups(choice, o, bias.defined());
+  const auto best = largest_indices(choice.data(), e, o.top_k);
+  std::copy(best.begin(), best.end(), chosen);
+}
+
+void weigh(const float* s, const int64_t* chosen, const RouteOptions& o, float* weights) {
+  float total = o.norm_topk_prob ? kSumFloor : 1.0f;
+  if (o.norm_topk_prob)
+    for (int64_t slot = 0; slot < o.top_k; ++slot) total += s[chosen[slot]];
+  for (int64_t slot = 0; slot < o.top_k; ++slot) weights[slot] = s[chosen[slot]] / total * static_cast<float>(o.scaling_factor);
+}
+
 }  // namespace
 
-Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& o) {
+Route moe_route(const at::Tensor& logits, const at::Tensor& bias, const RouteOptions& o, const at::Tensor& given) {
   const int64_t n = dense_f32(logits, "moe_route", "logits").size(0), e = logits.size(1), k = o.top_k;
   TORCH_CHECK(o.groups > 0 && e % o.groups == 0 && o.topk_group <= o.groups && k <= e / o.groups * o.topk_group, "moe_route: top ", k,
               " of ", e, " experts in ", o.topk_group, " of ", o.groups, " groups is impossible");
-  Route r{at::empty({n, k}, at::kLong), at::empty({n, k}, logits.options()), at::empty({n, e}, logits.options())};
+  TORCH_CHECK(!given.defined() || (given.sizes() == at::IntArrayRef({n, k}) && given.scalar_type() == at::kLong && given.is_contiguous()),
+              "moe_route: expected the chosen experts as [", n, ", ", k, "] int64, found ", given.toString());
+  Route r{given.defined() ? given : at::empty({n, k}, at::kLong), at::empty({n, k}, logits.options()), at::empty({n, e}, logits.options())};
   std::vector<float> choice(static_cast<size_t>(e));
   for (int64_t i = 0; i < n; ++i) {
-    const float* x = logits.data_ptr<float>() + i * e;
     float* s = r.scores_NE.data_ptr<float>() + i * e;
-    if (o.softmax) {
-      float largest;
-      const float inverse = 1.0f / row_kernels().softmax_row(x, e, 1.0f, s, &largest);
-      for (int64_t j = 0; j < e; ++j) s[j] *= inverse;
-    } else {
-      row_kernels().sigmoid(x, e, s);
-    }
-    for (int64_t j = 0; j < e; ++j) choice[static_cast<size_t>(j)] = s[j] + (bias.defined() ? bias.data_ptr<float>()[j] : 0.0f);
-    if (o.groups > 1) mask_groups(choice, o, bias.defined());
-    const auto chosen = largest_indices(choice.data(), e, k);
-    float total = o.norm_topk_prob ? kSumFloor : 1.0f;
-    if (o.norm_topk_prob)
-      for (int64_t expert : chosen) total += s[expert];
-    for (int64_t slot = 0; slot < k; ++slot) {
-      const int64_t expert = chosen[static_cast<size_t>(slot)];
-      r.experts_NK.data_ptr<int64_t>()[i * k + slot] = expert;
-      r.weights_NK.data_ptr<float>()[i * k + slot] = s[expert] / total * static_cast<float>(o.scaling_factor);
-    }
+    int64_t* chosen = r.experts_NK.data_ptr<int64_t>() + i * k;
+    score_row(logits.data_ptr<float>() + i * e, e, o.softmax, s);
+    if (!given.defined()) choose(s, bias, o, choice, chosen);
+    weigh(s, chosen, o, r.weights_NK.data_ptr<float>() + i * k);
   }
   return r;
 }

@@ -1,9 +1,14 @@
 // The same small recipe on one process, on threads that pretend to be ranks and on the ranks of mpirun: the same bytes.
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/config/yaml_reader.h"
 #include "core/pipeline/pipeline.h"
 #include "distributed/comm/mpi_session.h"
@@ -31,17 +36,39 @@ stages:
     algorithm: {filter_groups: {enable: true, max_num_gen_batches: 3}, use_kl_in_reward: true, adv_estimator: reinforce_plus_plus_baseline, use_kl_loss: true, ref_update_interval: 2}
 )";
 
-Recipe recipe_in(const std::filesystem::path& folder) {
-  return config::read_config_text<Recipe>(kRecipe, "recipe", {"run.output=" + folder.string()});
+/// Each way to share or to save memory; none changes a bit.
+using Settings = std::vector<std::string>;
+const std::vector<Settings> kWays = {
+    {}, {"trainer.optimizer_sharding=zero1"}, {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+
+Recipe recipe_in(const std::filesystem::path& folder, Settings settings = {}) {
+  settings.push_back("run.output=" + folder.string());
+  return config::read_config_text<Recipe>(kRecipe, "recipe", settings);
 }
 
 std::string file(const std::filesystem::path& folder, const char* name) { return read_file((folder / name).string(), 1 << 26); }
+
+/// metrics.jsonl without what depends on the clock and on the number of ranks.
+std::vector<std::string> untimed(const std::string& lines) {
+  std::vector<std::string> result;
+  for (size_t from = 0; from < lines.size();) {
+    const size_t end = lines.find('\n', from);
+    nlohmann::json line = parse_json(lines.substr(from, end - from), "metrics");
+    nlohmann::json kept;
+    for (const auto& [name, value] : line.items())
+      if (!name.starts_with("timing_s/") && !name.starts_with("perf/")) kept[name] = value;
+    result.push_back(kept.dump());
+    from = end + 1;
+  }
+  return result;
+}
 
 void check_same(const std::filesystem::path& one, const std::filesystem::path& other) {
   CHECK(file(one, "stages/base/model/model.safetensors") == file(other, "stages/base/model/model.safetensors"));
   CHECK(file(one, "stages/zero/model/model.safetensors") == file(other, "stages/zero/model/model.safetensors"));
   CHECK(file(one, "samples/zero.jsonl") == file(other, "samples/zero.jsonl"));
   CHECK(file(one, "samples/zero.jsonl").size() > 1000);
+  CHECK(untimed(file(one, "metrics.jsonl")) == untimed(file(other, "metrics.jsonl")));
   CHECK(file(one, "stages/base/model/model.safetensors") != file(one, "stages/zero/model/model.safetensors"));  // something was learned
 }
 
@@ -58,35 +85,115 @@ struct Scratch {
   }
 };
 
+/// A team that asks everybody to stop from the n-th question whether to stop.
+class Stopping final : public Team {
+ public:
+  Stopping(Team& team, int questions) : team_(team), left_(questions) {}
+  int index() const override { return team_.index(); }
+  int size() const override { return team_.size(); }
+  void begin_stage() override { team_.begin_stage(); }
+  std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& ids) override { return team_.assign(step, ids); }
+  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>& owner) override {
+    return team_.exchange(std::move(mine), owner);
+  }
+  std::vector<std::string> gather(const std::string& mine) override { return team_.gather(mine); }
+  void sum(at::Tensor flat) override { team_.sum(flat); }
+  void reduce_scatter(at::Tensor flat) override { team_.reduce_scatter(flat); }
+  void all_gather(at::Tensor flat) override { team_.all_gather(flat); }
+  at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }
+  bool any(bool mine) override { return team_.any(mine || --left_ <= 0); }
+  void barrier(const char* label) override { team_.barrier(label); }
+
+ private:
+  Team& team_;
+  int left_;
+};
+
+/// Some steps of the recipe; whether it is done.
+bool run_some(const Recipe& recipe, Team& team, int steps) {
+  Stopping stopping(team, steps);
+  try {
+    run_recipe(recipe, stopping, {});
+    return true;
+  } catch (const Stopped&) {
+    return false;
+  }
+}
+
+struct Leg {
+  int ranks;
+  Settings settings;
+};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {4, kWays[2]}, {1, kWays[2]}, {2, kWays[0]}, {4, kWays[1]}};
+
 }  // namespace
 
-TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes", "[recipe]") {
+TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, however memory is shared", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;  // the MPI ranks have a case of their own
   Scratch scratch("cohort_recipe_threads", true);
   SoloTeam solo;
   run_recipe(recipe_in(scratch.path / "solo"), solo, {});
-  for (int ranks : {2, 4}) {
-    const auto folder = scratch.path / std::to_string(ranks);
-    comm::run_on_threads(ranks, [&](comm::Communicator c) {
-      roles::RankTeam team(c);
-      run_recipe(recipe_in(folder), team, {});
-    });
-    check_same(scratch.path / "solo", folder);
-  }
+  for (int ranks : {2, 4})
+    for (size_t way = 0; way < kWays.size(); ++way) {
+      CAPTURE(ranks, way);
+      const auto folder = scratch.path / (std::to_string(ranks) + "_" + std::to_string(way));
+      comm::run_on_threads(ranks, [&](comm::Communicator c) {
+        roles::RankTeam team(c);
+        run_recipe(recipe_in(folder, kWays[way]), team, {});
+      });
+      check_same(scratch.path / "solo", folder);
+    }
 }
 
-TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process", "[recipe]") {
+TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends with the bytes of one undisturbed process", "[recipe]") {
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() > 1) return;
+  Scratch scratch("cohort_recipe_relay", true);
+  const auto relay = scratch.path / "relay", alone = scratch.path / "solo";
+  SoloTeam solo;
+  size_t legs = 0;
+  for (bool done = false; !done; ++legs) {
+    REQUIRE(legs < 20);
+    const Leg& leg = kRelay[legs % kRelay.size()];
+    comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
+      roles::RankTeam team(c);
+      const bool finished = run_some(recipe_in(relay, leg.settings), team, legs == 0 ? 2 : 1);
+      if (c.rank() == 0) done = finished;
+    });
+    if (legs > 0) continue;
+    // The first leg's state is that of one process without sharding, file for file.
+    CHECK_FALSE(run_some(recipe_in(alone), solo, 2));
+    const char* state = "checkpoints/base/step_2/state.safetensors";
+    CHECK(file(relay, state) == file(alone, state));
+    std::filesystem::remove_all(alone);
+  }
+  CHECK(legs >= kRelay.size() / 2);
+  run_recipe(recipe_in(alone), solo, {});
+  check_same(alone, relay);
+}
+
+TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, however memory is shared") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() == 1) return;
   Scratch scratch("cohort_recipe_mpi_" + std::to_string(world.size()), world.rank() == 0);
   world.barrier("recipe test folder");
   roles::RankTeam team(world);
-  run_recipe(recipe_in(scratch.path / "ranks"), team, {});
+  for (size_t way = 0; way < kWays.size(); ++way) run_recipe(recipe_in(scratch.path / std::to_string(way), kWays[way]), team, {});
+  // Two steps in one layout, the rest in another, under MPI as on threads.
+  CHECK_FALSE(run_some(recipe_in(scratch.path / "relay", kWays[2]), team, 2));
   if (world.rank() == 0) {
     SoloTeam solo;
+    CHECK_FALSE(run_some(recipe_in(scratch.path / "relay"), solo, 2));
     run_recipe(recipe_in(scratch.path / "solo"), solo, {});
-    check_same(scratch.path / "solo", scratch.path / "ranks");
+  }
+  world.barrier("relay handed on");
+  run_recipe(recipe_in(scratch.path / "relay", kWays[1]), team, {});
+  if (world.rank() == 0) {
+    for (const char* other : {"0", "1", "2", "relay"}) {
+      CAPTURE(other);
+      check_same(scratch.path / "solo", scratch.path / other);
+    }
   }
   world.barrier("recipe test done");
 }

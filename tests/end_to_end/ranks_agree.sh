@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 1, 2 and 4 ranks and another micro-batch size: the same samples, metrics and weights of the first 20 RL steps of smoke, to the bit.
+# 1, 2 and 4 ranks, a sharded optimizer, recomputed layers and another micro-batch size: the same samples, metrics and weights of the first 20 RL steps of smoke, to the bit.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 
 first_stages=("stages.base.steps=60")
@@ -11,11 +11,13 @@ run() { # NAME RANKS [key=value…]
 run one 1
 run two 2
 run four 4
+run zero1 2 trainer.optimizer_sharding=zero1
+run zero1_again 4 trainer.optimizer_sharding=zero1 trainer.recompute=layer
 run small 2 trainer.micro_batch_size=3
 
 steps=$(grep -c '"stage":"zero"' "$work/one/metrics.jsonl")
 [ "$steps" -eq 20 ] || fail "expected 20 RL steps, found $steps"
-for other in two four small; do
+for other in two four zero1 zero1_again small; do
   for stage in zero reasoning r1; do
     cmp "$work/one/samples/$stage.jsonl" "$work/$other/samples/$stage.jsonl" || fail "$other: samples of $stage differ"
   done
@@ -25,4 +27,4 @@ for other in two four small; do
   python3 "$source_dir/tests/end_to_end/compare_metrics.py" "$work/one/metrics.jsonl" "$work/$other/metrics.jsonl" "$([ "$other" = small ] && echo 1e-6 || echo 0)"
 done
 python3 "$source_dir/tests/end_to_end/compare_metrics.py" --logprobs "$work/one/metrics.jsonl"
-echo "1, 2 and 4 ranks and micro-batches of 3 agree"
+echo "1, 2 and 4 ranks, a sharded optimizer, recomputed layers and micro-batches of 3 agree"

@@ -8,6 +8,7 @@
 #include "core/model/causal_lm.h"
 #include "core/model/kv_cache.h"
 #include "core/model/logprobs.h"
+#include "tests/support/counted_memory.h"
 
 namespace cohort::launcher {
 namespace {
@@ -73,6 +74,22 @@ TEST_CASE("activations that are planned are what a forward pass keeps") {
     const auto measured = static_cast<double>(in_use() - before);
     const auto planned = static_cast<double>(activation_bytes(a, 16 * 126, 16 * 96));
     CAPTURE(kept.logprob_N.numel(), measured, planned);
+    CHECK(planned == Approx(measured).epsilon(0.15));
+  }
+}
+
+TEST_CASE("with recomputation the plan is near the peak of a training step") {
+  for (const char* preset : {"deepseek_v3_tiny", "dense_tiny", "calibration_b"}) {
+    CAPTURE(preset);
+    const model::Architecture a = shape(preset);
+    model::CausalLM model(a, 1);
+    model.set_recompute(true);
+    const std::vector<model::Completion> batch(16, {std::vector<int32_t>(30, 65), std::vector<int32_t>(96, 66)});
+    const test::CountedMemory counted;
+    model::completion_logprobs(model, batch, 1.0, a.vocab_size).logprob_N.sum().backward();
+    const auto measured = static_cast<double>(counted.peak());
+    const auto planned = static_cast<double>(activation_bytes(a, 16 * 126, 16 * 96, true));
+    CAPTURE(measured, planned);
     CHECK(planned == Approx(measured).epsilon(0.15));
   }
 }

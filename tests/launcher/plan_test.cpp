@@ -65,5 +65,15 @@ TEST_CASE("more ranks need less cache each and send gradients") {
   CHECK(*find_part(one, "weights") == *find_part(four, "weights"));
 }
 
+TEST_CASE("sharding the optimizer divides the moments, recomputing leaves a layer's activations") {
+  const StagePlan plain = make_plan(read_recipe(kRecipe, "c.yaml", {}, 0), 4)[1];
+  const StagePlan sharded = make_plan(read_recipe(kRecipe, "c.yaml", {"trainer.optimizer_sharding=zero1"}, 0), 4)[1];
+  const StagePlan again = make_plan(read_recipe(kRecipe, "c.yaml", {"trainer.recompute=layer"}, 0), 4)[1];
+  CHECK(*find_part(plain, "moments") == 4 * *find_part(sharded, "moments"));
+  CHECK(*find_part(plain, "activations") == *find_part(sharded, "activations"));
+  CHECK(*find_part(plain, "activations") > *find_part(again, "activations"));
+  CHECK(*find_part(plain, "moments") == *find_part(again, "moments"));
+}
+
 }  // namespace
 }  // namespace cohort::launcher

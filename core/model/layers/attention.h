@@ -21,6 +21,9 @@ struct ForwardContext {
   const std::vector<int64_t>* offsets = nullptr;
   CacheRows* rows = nullptr;  ///< null in training
   ComputeType type = ComputeType::kFloat32;
+  /// Of a block that is run again in the backward pass: where its mixture layer notes the chosen experts [N, K], and reads them the second
+  /// time. Null elsewhere.
+  at::Tensor* routing = nullptr;
 };
 
 class Attention {

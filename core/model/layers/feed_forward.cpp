@@ -41,7 +41,9 @@ class MixtureOfExperts final : public FeedForward {
   }
 
   at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace* trace) const override {
-    const kernels::Route r = route(linear(x, set_.at(router_), nullptr, ComputeType::kFloat32), bias_, options_);
+    const at::Tensor logits = linear(x, set_.at(router_), nullptr, ComputeType::kFloat32);
+    const kernels::Route r = route(logits, bias_, options_, c.routing ? *c.routing : at::Tensor());
+    if (c.routing) *c.routing = r.experts_NK;
     if (trace) record(r, *c.offsets, *trace);
     at::Tensor out = run_experts(x, r.experts_NK, r.weights_NK, set_.at(gate_), set_.at(up_), set_.at(down_), c.type);
     return shared_ ? out + shared_->forward(x, c, trace) : out;

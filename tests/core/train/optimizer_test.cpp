@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "core/model/safetensors.h"
+#include "core/train/gradient_norm.h"
 #include "tests/support/golden.h"
 
 namespace cohort::train {
@@ -43,6 +45,11 @@ model::ParameterSet three_values() {
   return set;
 }
 
+/// A step from the gradient that lies in `set`.
+Optimizer::Step take(Optimizer& optimizer, const model::ParameterSet& set) {
+  return optimizer.step(norm_of(squares_by_slot(set.grads(), 4, {0, 4})));
+}
+
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return a.sizes() == b.sizes() &&
          std::memcmp(a.data_ptr<float>(), b.data_ptr<float>(), sizeof(float) * static_cast<size_t>(a.numel())) == 0;
@@ -65,7 +72,7 @@ TEST_CASE("ten steps of AdamW equal torch's, with and without clipping") {
     for (int64_t step = 1; step <= 10; ++step) {
       CAPTURE(step);
       set.grads().copy_(joined(golden, "grad", step));
-      const Optimizer::Step taken = optimizer.step();
+      const Optimizer::Step taken = take(optimizer, set);
       CHECK(taken.grad_norm == Approx(golden.at("norm." + std::to_string(step)).item<double>()).epsilon(1e-6));
       CHECK(taken.lr == 0.01);
       CHECK((set.values() - joined(golden, prefix, step)).abs().max().item<double>() <= 1e-6);
@@ -81,11 +88,11 @@ TEST_CASE("a gradient that is not finite changes nothing, and what follows is as
   for (int64_t step = 0; step < 4; ++step) {
     disturbed.grads().fill_(0.5f);
     disturbed.grads()[step % 3] = bad;
-    CHECK(optimizer.step().skipped);
+    CHECK(take(optimizer, disturbed).skipped);
     CHECK(optimizer.steps() == step);
     CHECK(same_bits(disturbed.values(), calm.values()));
     disturbed.grads().fill_(0.5f), calm.grads().fill_(0.5f);
-    const Optimizer::Step taken = optimizer.step(), wanted = other.step();
+    const Optimizer::Step taken = take(optimizer, disturbed), wanted = take(other, calm);
     CHECK_FALSE(taken.skipped);
     CHECK(taken.lr == wanted.lr);
     CHECK(same_bits(disturbed.values(), calm.values()));
@@ -131,7 +138,7 @@ TEST_CASE("the optimizer follows the schedule, also after a resume") {
   std::vector<double> rates;
   for (int64_t step = 0; step < 8; ++step) {
     set.grads().fill_(0.1f * static_cast<float>(step + 1));
-    rates.push_back(whole.step().lr);
+    rates.push_back(take(whole, set).lr);
     CHECK(rates.back() == learning_rate(c, step, 8));
     if (step != 4) continue;
     resumed_set.values().copy_(set.values());
@@ -140,9 +147,53 @@ TEST_CASE("the optimizer follows the schedule, also after a resume") {
   }
   for (int64_t step = 5; step < 8; ++step) {
     resumed_set.grads().fill_(0.1f * static_cast<float>(step + 1));
-    CHECK(resumed.step().lr == rates[static_cast<size_t>(step)]);
+    CHECK(take(resumed, resumed_set).lr == rates[static_cast<size_t>(step)]);
   }
   CHECK(same_bits(set.values(), resumed_set.values()));
+}
+
+TEST_CASE("optimizers of the parts of the parameters together give the bits of one for all, and hold its moments") {
+  constexpr int64_t kCount = 1003;
+  const auto parameters = [] {
+    model::ParameterSet set;
+    set.declare("w", {kCount}, model::Init::kNormal);
+    set.allocate(5, 1.0);
+    return set;
+  };
+  const std::vector<int64_t> cuts = {0, 250, 251, 251, 789, kCount};  // odd, of one number, empty
+  model::ParameterSet all = parameters();
+  OptimConfig config = schedule("cosine", 2);
+  config.weight_decay = 0.1;
+  Optimizer one(all, config, 6);
+  CHECK(one.whole());
+  std::vector<model::ParameterSet> sets(cuts.size() - 1);
+  std::vector<std::unique_ptr<Optimizer>> parts;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    sets[i] = parameters();
+    parts.push_back(std::make_unique<Optimizer>(sets[i], config, 6, std::pair(cuts[i], cuts[i + 1])));
+    CHECK_FALSE(parts[i]->whole());
+    CHECK(parts[i]->first_moment().numel() == cuts[i + 1] - cuts[i]);
+  }
+  for (int64_t step = 0; step < 6; ++step) {
+    all.grads().copy_(at::sin(at::arange(kCount, at::kFloat) * static_cast<double>(step + 1)));
+    const double norm = norm_of(squares_by_slot(all.grads(), 1, {0, 1}));
+    one.step(norm);
+    for (size_t i = 0; i < sets.size(); ++i) {
+      sets[i].grads().fill_(std::nanf(""));  // what is not the part's is not read
+      sets[i].grads().slice(0, cuts[i], cuts[i + 1]).copy_(all.grads().slice(0, cuts[i], cuts[i + 1]));
+      parts[i]->step(norm);
+    }
+  }
+  for (size_t i = 0; i < sets.size(); ++i) {
+    CAPTURE(i);
+    const auto cut = [&](const at::Tensor& t) { return t.slice(0, cuts[i], cuts[i + 1]).contiguous(); };
+    CHECK(same_bits(cut(sets[i].values()), cut(all.values())));
+    CHECK(same_bits(parts[i]->first_moment(), cut(one.first_moment())));
+    CHECK(same_bits(parts[i]->second_moment(), cut(one.second_moment())));
+    const at::Tensor untouched = parameters().values();
+    CHECK(same_bits(sets[i].values().slice(0, 0, cuts[i]).contiguous(), untouched.slice(0, 0, cuts[i]).contiguous()));
+    CHECK(same_bits(sets[i].values().slice(0, cuts[i + 1]).contiguous(), untouched.slice(0, cuts[i + 1]).contiguous()));
+  }
 }
 
 }  // namespace cohort::train

@@ -52,7 +52,99 @@ void check_sum(Communicator world, size_t length) {
   }
 }
 
+void check_slices(Communicator world, size_t length) {
+  const std::vector<float> mine = values_of(world.rank(), length);
+  std::vector<float> sum = mine, values = mine;
+  world.sum("values", sum);
+  world.reduce_scatter("values", values);
+  const auto [begin, count] = slice_of(length, world.rank(), world.size());
+  const auto same = [&](const std::vector<float>& other, size_t i) { return std::memcmp(&values[i], &other[i], sizeof(float)) == 0; };
+  for (size_t i = 0; i < length; ++i) {
+    const bool is_mine = i >= begin && i < begin + count;
+    expect(same(is_mine ? sum : mine, i), "the sum in my slice, and what I passed elsewhere, at " + std::to_string(i));
+  }
+  world.all_gather_slices("values", values);
+  for (size_t i = 0; i < length; ++i) expect(same(sum, i), "the whole sum at " + std::to_string(i));
+}
+
+/// Sums, bytes and messages in a group, and in the whole in between.
+void use_group(Communicator world, Communicator group, const std::vector<int>& ranks) {
+  expect(group.size() == static_cast<int>(ranks.size()), "its size");
+  expect(ranks[static_cast<size_t>(group.rank())] == world.rank(), "its order");
+  const auto names = group.all_gather("names", std::to_string(world.rank()));
+  for (size_t i = 0; i < ranks.size(); ++i) expect(names[i] == std::to_string(ranks[i]), "its members");
+  std::vector<std::vector<float>> rows;
+  for (int r : ranks) rows.push_back(values_of(r, 37));
+  std::vector<float> values = rows[static_cast<size_t>(group.rank())];
+  group.sum("values", values);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float wanted = tree_sum(rows, i, 0, rows.size());
+    expect(std::memcmp(&wanted, &values[i], sizeof(float)) == 0, "the tree over its members");
+  }
+  std::vector<float> one{1.0F};
+  world.sum("in between", one);
+  expect(one[0] == static_cast<float>(world.size()), "the whole group, still in step");
+  expect(group.broadcast("word", std::to_string(group.rank()), group.size() - 1) == std::to_string(group.size() - 1), "its last");
+  const int next = (group.rank() + 1) % group.size(), previous = (group.rank() + group.size() - 1) % group.size();
+  if (group.size() > 1) {
+    group.send("ring", next, 5, std::to_string(group.rank()));
+    expect(group.recv("ring", previous, 5) == std::to_string(previous), "its ring");
+  }
+}
+
 }  // namespace
+
+TEST_CASE("split makes groups by colour, and groups of groups, that do not disturb one another") {
+  everywhere([](Communicator world) {
+    const auto members = [&](const std::function<bool(int)>& in) {
+      std::vector<int> ranks;
+      for (int r = 0; r < world.size(); ++r)
+        if (in(r)) ranks.push_back(r);
+      return ranks;
+    };
+    const int me = world.rank();
+    Communicator parity = world.split("parity", me % 2 == 0 ? 7 : -3);
+    Communicator half = world.split("half", me < 2 ? 0 : 1);
+    Communicator alone = parity.split("alone", parity.rank());
+    Communicator same = half.split("same", 0);
+    for (int round = 0; round < 3; ++round) {
+      use_group(world, parity, members([&](int r) { return r % 2 == me % 2; }));
+      use_group(world, half, members([&](int r) { return (r < 2) == (me < 2); }));
+      use_group(world, alone, {me});
+      use_group(world, same, members([&](int r) { return (r < 2) == (me < 2); }));
+    }
+    expect(parity.host(0) == world.host(me % 2), "the host of its first rank");
+  });
+}
+
+TEST_CASE("messages of two groups with the same ranks do not meet") {
+  const auto crossed = [](Communicator world) {
+    Communicator one = world.split("one", 0), other = world.split("other", 0);
+    // Sent in one order and received in the other: only possible when the groups' messages are kept apart.
+    const int peer = 1 - world.rank();
+    if (world.rank() > 1) return;
+    one.send("word", peer, 3, "of one");
+    other.send("word", peer, 3, "of other");
+    expect(other.recv("word", peer, 3) == "of other", "the other group's word");
+    expect(one.recv("word", peer, 3) == "of one", "the one group's word");
+  };
+  on_threads(crossed);
+  on_mpi(crossed);
+}
+
+TEST_CASE("a fault in a group names the job's ranks and ends the whole") {
+  run_on_threads(
+      4,
+      [](Communicator world) {
+        Communicator pair = world.split("pair", world.rank() / 2);
+        if (world.rank() < 2) return;
+        const std::string fault = fault_of([&] { pair.barrier(world.rank() == 2 ? "left" : "right"); });
+        expect(contains(fault, "rank 2 (host thread)") && contains(fault, "rank 3 (host thread)"), "ranks of the job: " + fault);
+        expect(contains(fault, "in group 1"), "the group: " + fault);
+        expect(contains(fault_of([&] { world.barrier("later"); }), "failed before"), "no further use");
+      },
+      test::impatient());
+}
 
 TEST_CASE("all_gather returns ragged and empty bytes in rank order") {
   everywhere([](Communicator world) {
@@ -115,6 +207,33 @@ TEST_CASE("gather fills the root's table only") {
       for (int r = 0; r < world.size(); ++r) expect(all[static_cast<size_t>(r)] == letter(r, root), "the letter of each rank");
     }
   });
+}
+
+TEST_CASE("reduce_scatter gives each rank its slice of the sum and leaves the rest alone; all_gather_slices makes it whole") {
+  for (size_t length : {size_t{0}, size_t{1}, size_t{3}, size_t{1000}, size_t{1025}}) {
+    everywhere([length](Communicator world) { check_slices(world, length); });
+  }
+}
+
+TEST_CASE("reduce_scatter in several pieces") {
+  run_on_threads(
+      3, [](Communicator world) { check_slices(world, (size_t{1} << 22) + 5); }, test::impatient());
+  on_mpi([](Communicator world) { check_slices(world, (size_t{1} << 22) + 5); });
+}
+
+TEST_CASE("slices cover everything once, in rank order") {
+  for (size_t length : {size_t{0}, size_t{2}, size_t{7}, size_t{64}, size_t{1} << 40}) {
+    for (int ranks : {1, 2, 3, 7, 512}) {
+      size_t next = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const auto [begin, count] = slice_of(length, rank, ranks);
+        CHECK(begin == next);
+        CHECK(count <= length / static_cast<size_t>(ranks) + 1);
+        next = begin + count;
+      }
+      CHECK(next == length);
+    }
+  }
 }
 
 TEST_CASE("sum has the bits of the documented tree") {

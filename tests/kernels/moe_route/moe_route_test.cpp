@@ -135,6 +135,20 @@ TEST_CASE("a group is scored by its two best experts with a bias and by its best
   CHECK(chosen(moe_route(logits, {}, o), 0)[0].first == 0);
 }
 
+TEST_CASE("given experts are obeyed, whatever the bias says, and weighed by the scores") {
+  for (const Settings& s : kSettings) {
+    CAPTURE(s.name);
+    const at::Tensor logits = random_tensor({10, 8}, 1);
+    const Route first = moe_route(logits, bias_of(s), s.options);
+    const Route again = moe_route(logits, random_tensor({8}, 9) * 5.0, s.options, first.experts_NK);
+    CHECK(test::same_bits(again.experts_NK, first.experts_NK));
+    CHECK(test::same_bits(again.weights_NK, first.weights_NK));
+    CHECK(test::same_bits(again.scores_NE, first.scores_NE));
+  }
+  const at::Tensor logits = random_tensor({2, 8}, 1);
+  CHECK_THROWS_WITH(moe_route(logits, {}, {.top_k = 2}, at::zeros({2, 3}, at::kLong)), Catch::Contains("expected the chosen experts"));
+}
+
 TEST_CASE("an impossible choice is refused") {
   const at::Tensor logits = random_tensor({2, 8}, 1);
   for (const RouteOptions& o :
