@@ -1,13 +1,18 @@
 #include "core/pipeline/training_session.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/signals.h"
+#include "core/config/yaml_writer.h"
+#include "core/pipeline/skipped_batch.h"
+#include "core/pipeline/wire.h"
 #include "core/train/checkpoint.h"
 
 namespace cohort::pipeline {
@@ -76,6 +81,7 @@ void TrainingSession::restore() {
   optimizer_.set_steps(tensors.at("optimizer_steps").item<int64_t>());
   first_step_ = static_cast<int64_t>(manifest.step());
   cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
+  skipped_in_a_row_ = manifest.skipped_in_a_row();
   has_eval_start = manifest.has_eval_start();
   if (has_eval_start) eval_start = manifest.eval_start();
   ended_early_ = manifest.ended_early();
@@ -130,7 +136,7 @@ void TrainingSession::save(int64_t steps_done) {
     c.manifest.set_seconds(seconds_before_ + clock_.seconds());
     c.manifest.set_metrics_bytes(metrics_->bytes()), c.manifest.set_samples_bytes(samples_->bytes());
     if (has_eval_start) *c.manifest.mutable_eval_start() = eval_start;
-    c.manifest.set_ended_early(ended_early_);
+    c.manifest.set_ended_early(ended_early_), c.manifest.set_skipped_in_a_row(static_cast<uint32_t>(skipped_in_a_row_));
     c.tensors = {{"values", model_.parameters().values()},
                  {"moment1", optimizer_.first_moment()},
                  {"moment2", optimizer_.second_moment()},
@@ -146,11 +152,48 @@ void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const st
   if (ended_early_) steps_ = step + 1;
   if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
   progress_.update(step + 1, note);
-  const bool stop = context_.team.any(stop_requested());
+  longest_step_ = std::max(longest_step_, step_clock_.lap());
+  const bool stop = context_.team.any(stop_requested(longest_step_));
   const bool last = step + 1 == steps_;
   if (stop || last || (step + 1) % context_.recipe.trainer.save_freq == 0) save(step + 1);
-  if (stop && !last) throw Stopped(context_.stage.name + ": stopped after step " + std::to_string(step + 1) + ", saved");
+  if (stop && !last) {
+    const std::string reason = stop_reason();
+    throw Stopped(fmt::format("{}: stopped after step {}, saved ({})", context_.stage.name, step + 1,
+                              reason.empty() ? "another rank was asked to stop" : reason));
+  }
   if (last) progress_.finish();
+}
+
+void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& update, double loss,
+                                   const std::function<void(records::SkippedBatch&)>& describe) {
+  if (!update.skipped) {
+    skipped_in_a_row_ = 0;
+    return;
+  }
+  ++skipped_in_a_row_;
+  skipped_now_ = step == last_skipped_ ? skipped_now_ + 1 : 1, last_skipped_ = step;
+  records::SkippedBatch dump;
+  describe(dump);
+  const auto parts = context_.team.gather(to_bytes(dump));
+  const std::string what = fmt::format("{} step {}: loss {}, gradient norm {}: not finite, no update was made", context_.stage.name,
+                                       step + 1, loss, update.grad_norm);
+  if (context_.team.leads()) {
+    dump.clear_samples();
+    for (const std::string& part : parts)
+      dump.mutable_samples()->MergeFrom(from_bytes<records::SkippedBatch>(part, "skipped batch").samples());
+    dump.set_recipe(config::write_config(context_.recipe)), dump.set_stage(context_.stage.name);
+    dump.set_step(static_cast<uint64_t>(step) + 1), dump.set_optimizer_steps(static_cast<uint64_t>(optimizer_.steps()));
+    dump.set_loss(loss), dump.set_grad_norm(update.grad_norm);
+    const std::string name =
+        fmt::format("{}_step_{}{}", context_.stage.name, step + 1, skipped_now_ > 1 ? fmt::format("_{}", skipped_now_) : "");
+    const std::string file =
+        write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
+    log_warn("{}; cohort replay {}", what, file);
+  }
+  const int64_t most = context_.recipe.trainer.max_skipped_in_a_row;
+  if (skipped_in_a_row_ >= most)
+    throw Fault(
+        fmt::format("{}; {} optimizer steps in a row (trainer.max_skipped_in_a_row). The last checkpoint stays as it is", what, most));
 }
 
 void TrainingSession::write_sample(const std::string& line) {

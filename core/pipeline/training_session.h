@@ -4,6 +4,7 @@
 /// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with
 /// finish_step(). What the session saves is everything a resumed stage needs to go on with the same bits.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,9 +40,15 @@ class TrainingSession {
   /// The step that finish_step() is called for next is the stage's last.
   void end_early() { ended_early_ = true; }
 
-  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws
-  /// Stopped.
+  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop, or when another step as
+  /// long as the longest so far would not fit before the walltime; in the latter cases throws Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
+
+  /// Collective; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
+  /// OUTPUT/bad_batches (core/pipeline/skipped_batch.h), and trainer.max_skipped_in_a_row of them in a row are a Fault. `describe` adds
+  /// this member's samples, and the normalisers, to the record.
+  void after_update(int64_t step, const train::Optimizer::Step& update, double loss,
+                    const std::function<void(records::SkippedBatch&)>& describe);
 
   /// The leader appends a line to samples/STAGE.jsonl.
   void write_sample(const std::string& line);
@@ -65,6 +72,10 @@ class TrainingSession {
   int64_t first_step_ = 0;
   bool restored_ = false;
   bool ended_early_ = false;
+  int64_t skipped_in_a_row_ = 0;
+  int64_t last_skipped_ = -1, skipped_now_ = 0;  ///< step of the last skipped update, and how many in that step
+  double longest_step_ = 0.0;
+  Stopwatch step_clock_;
   double seconds_before_ = 0.0;
   Stopwatch clock_;
   Progress progress_;

@@ -85,6 +85,11 @@ void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last)
   remove_old(folder, keep_last);
 }
 
+int64_t newest_step(const std::string& folder) {
+  const auto steps = steps_in(folder);
+  return steps.empty() ? -1 : steps.front().first;
+}
+
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash) {
   for (const auto& [step, path] : steps_in(folder)) {
     try {

@@ -1,9 +1,10 @@
 #pragma once
 /// Saving and finding the state of a stage.
 ///
-/// FOLDER/step_N/{state.safetensors, manifest.json} and FOLDER/LATEST (for people; loading looks at the folders). Commit order: data, manifest, folder (each fsync'd), rename of the
-/// folder, then LATEST, then deletion of old steps; never fewer than two are kept. A kill at any point leaves step N or N-1 loadable.
-/// Loading checks sizes and hashes before any use, takes the newest step that verifies, and says what it skipped.
+/// FOLDER/step_N/{state.safetensors, manifest.json} and FOLDER/LATEST (for people; loading looks at the folders). Commit order: data,
+/// manifest, folder (each fsync'd), rename of the folder, then LATEST, then deletion of old steps; never fewer than two are kept. A kill at
+/// any point leaves step N or N-1 loadable. Loading checks sizes and hashes before any use, takes the newest step that verifies, and says
+/// what it skipped.
 
 #include <ATen/core/Tensor.h>
 
@@ -25,5 +26,8 @@ void save_checkpoint(const std::string& folder, Checkpoint checkpoint, int64_t k
 
 /// The newest valid checkpoint with this stage and config hash; nullopt when there is none.
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash);
+
+/// Number of the newest step_N folder, valid or not; -1 when there is none.
+int64_t newest_step(const std::string& folder);
 
 }  // namespace cohort::train

@@ -26,10 +26,12 @@ Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config,
       m_(at::zeros_like(parameters.values())),
       v_(at::zeros_like(parameters.values())) {}
 
+Optimizer::Step Optimizer::skip() const {
+  return {std::sqrt(kernels::sum_of_squares(parameters_.grads())), learning_rate(config_, steps_, total_steps_), true};
+}
+
 Optimizer::Step Optimizer::step() {
-  Step result;
-  result.grad_norm = std::sqrt(kernels::sum_of_squares(parameters_.grads()));
-  result.lr = learning_rate(config_, steps_, total_steps_);
+  Step result = skip();
   result.skipped = !std::isfinite(result.grad_norm);
   if (result.skipped) return result;
   ++steps_;

@@ -23,6 +23,8 @@ class Optimizer {
   };
   /// Updates the parameters from parameters.grads().
   Step step();
+  /// Takes no step, for a loss that was not finite; the norm is that of the gradient as it is.
+  Step skip() const;
 
   int64_t steps() const { return steps_; }  ///< taken; a skipped one does not count
   void set_steps(int64_t steps) { steps_ = steps; }

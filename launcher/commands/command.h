@@ -19,6 +19,8 @@ void add_check(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
+void add_status(CLI::App& program, Action& action);
+void add_replay(CLI::App& program, Action& action);
 void add_reference(CLI::App& program, Action& action);
 
 /// All of them, in the order in which --help lists them.
