@@ -20,7 +20,7 @@ SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=$port
 SlurmdPort=$((port + 1))
 AuthType=auth/munge
-AuthInfo=socket=$work/run/munge.socket
+AuthInfo=socket=$work/run/munge.socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -36,7 +36,6 @@ JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 ReturnToService=2
 KillWait=30
-SchedulerParameters=requeue_delay=1
 SlurmdParameters=config_overrides
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
