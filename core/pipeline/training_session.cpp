@@ -13,7 +13,6 @@
 #include "core/config/yaml_writer.h"
 #include "core/pipeline/skipped_batch.h"
 #include "core/pipeline/wire.h"
-#include "core/train/checkpoint.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -107,7 +106,7 @@ void TrainingSession::begin() {
   if (restored_) return;
   if (context_.team.leads()) forget_earlier_attempts();
   open_files(file_size(context_.output("metrics.jsonl")), 0);
-  save(0);
+  save(0, true);
 }
 
 void TrainingSession::forget_earlier_attempts() {
@@ -126,7 +125,17 @@ void TrainingSession::forget_earlier_attempts() {
   if (kept.size() != lines.size()) write_file_atomic(path, kept);
 }
 
-void TrainingSession::save(int64_t steps_done) {
+void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
+  try {
+    train::save_checkpoint(context_.checkpoint_folder(), std::move(checkpoint), context_.recipe.trainer.keep_last);
+  } catch (const Fault& error) {
+    if (must) throw;
+    log_error("{}: no checkpoint was saved: {}; training goes on and tries again in {} steps", context_.stage.name, error.what(),
+              context_.recipe.trainer.save_freq);
+  }
+}
+
+void TrainingSession::save(int64_t steps_done, bool must) {
   if (context_.team.leads()) {
     metrics_->sync(), samples_->sync();
     train::Checkpoint c;
@@ -143,7 +152,7 @@ void TrainingSession::save(int64_t steps_done) {
                  {"router_biases", joined_biases(model_)},
                  {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
     if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});
-    train::save_checkpoint(context_.checkpoint_folder(), std::move(c), context_.recipe.trainer.keep_last);
+    write(std::move(c), must);
   }
   context_.team.barrier("checkpoint");
 }
@@ -155,7 +164,9 @@ void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const st
   longest_step_ = std::max(longest_step_, step_clock_.lap());
   const bool stop = context_.team.any(stop_requested(longest_step_));
   const bool last = step + 1 == steps_;
-  if (stop || last || (step + 1) % context_.recipe.trainer.save_freq == 0) save(step + 1);
+  // After a skipped update the weights are suspect: they must not push out the checkpoints before them.
+  const bool due = skipped_in_a_row_ == 0 && (step + 1) % context_.recipe.trainer.save_freq == 0;
+  if (stop || last || due) save(step + 1, stop || last);
   if (stop && !last) {
     const std::string reason = stop_reason();
     throw Stopped(fmt::format("{}: stopped after step {}, saved ({})", context_.stage.name, step + 1,
@@ -190,6 +201,7 @@ void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& u
         write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
     log_warn("{}; cohort replay {}", what, file);
   }
+  context_.team.barrier("skipped batch");  // a member that gives up ends the others: not before the batch is written
   const int64_t most = context_.recipe.trainer.max_skipped_in_a_row;
   if (skipped_in_a_row_ >= most)
     throw Fault(

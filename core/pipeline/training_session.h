@@ -12,6 +12,7 @@
 #include "core/base/progress.h"
 #include "core/base/stopwatch.h"
 #include "core/pipeline/stage_context.h"
+#include "core/train/checkpoint.h"
 #include "core/train/optimizer.h"
 
 namespace cohort::pipeline {
@@ -40,8 +41,9 @@ class TrainingSession {
   /// The step that finish_step() is called for next is the stage's last.
   void end_early() { ended_early_ = true; }
 
-  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop, or when another step as
-  /// long as the longest so far would not fit before the walltime; in the latter cases throws Stopped.
+  /// Collective. Writes metrics (leader), saves every save_freq steps (unless the last update was skipped), after the last one and when
+  /// asked to stop, or when another step as long as the longest so far would not fit before the walltime; in the latter cases throws
+  /// Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
   /// Collective; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
@@ -62,7 +64,9 @@ class TrainingSession {
   void agree();
   void forget_earlier_attempts();
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
-  void save(int64_t steps_done);
+  /// A disk that is full or failing ends the run only where the checkpoint must be: at the start, at the end, and when asked to stop.
+  void save(int64_t steps_done, bool must);
+  void write(train::Checkpoint checkpoint, bool must) const;
 
   const StageContext& context_;
   model::CausalLM& model_;

@@ -1,6 +1,7 @@
 // cohort train: runs a recipe.
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
@@ -36,11 +37,13 @@ void check_from_stage(const pipeline::Recipe& recipe, const std::string& name) {
                          (near.empty() ? "" : " (did you mean '" + near + "'?)") + ", found \"" + printable(name) + "\"");
 }
 
-void log_roles(const comm::Communicator& world, int threads) {
+/// Which rank is where, as what, on what. Collective.
+void log_roles(comm::Communicator& world, int threads) {
   std::vector<std::string> hosts;
   for (int rank = 0; rank < world.size(); ++rank) hosts.push_back(world.host(rank));
-  for (const std::string& line : roles::describe_colocated(hosts)) log_info("{}", line);
-  log_info("{} thread{} per rank", threads, threads == 1 ? "" : "s");
+  const auto places = world.all_gather("places", fmt::format("pid {}, CPU, {} thread{}", getpid(), threads, threads == 1 ? "" : "s"));
+  const auto lines = roles::describe_colocated(hosts);
+  for (size_t rank = 0; rank < lines.size(); ++rank) log_info("{} {}", lines[rank], places[rank]);
 }
 
 /// The leader's hold on the run folder, taken before anything is written there. Collective: where another job has it, all ranks refuse.

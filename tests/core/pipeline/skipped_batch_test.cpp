@@ -162,11 +162,12 @@ TEST_CASE("too many skipped steps in a row end the run, also over a restart", "[
   const train::Optimizer::Step good{1.0, 0.1, false}, bad{std::nan(""), 0.1, true};
   const auto describe = [](records::SkippedBatch& dump) { dump.add_samples()->add_completion_ids(1); };
   {
-    TrainingSession session(context, *model, nullptr, {}, 80, 80);
+    TrainingSession session(context, *model, nullptr, {}, 5, 5);
     session.begin();
     for (const auto& [step, update] : {std::pair(0, bad), {1, bad}, {2, good}, {3, bad}, {4, bad}}) {
       session.after_update(step, update, update.skipped ? std::nan("") : 1.0, describe);
       session.finish_step(step, {}, "");
+      CHECK(std::filesystem::exists(folder / "run/checkpoints/warm/step_" + std::to_string(step + 1)) == (!update.skipped || step == 4));
     }
   }
   TrainingSession resumed(context, *model, nullptr, {}, 80, 80);
