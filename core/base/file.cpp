@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/text_util.h"
 
 namespace cohort {
@@ -191,15 +192,37 @@ std::string FileWriter::close() {
   return hasher_.hex();
 }
 
+namespace {
+
+/// Opened for writing: over NFS an exclusive lock needs that.
+Descriptor open_lock(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (descriptor >= 0) return Descriptor(descriptor);
+  const int error = errno;
+  if (error == ENOSPC || error == EIO) fail(path, "create", error);
+  const std::string found = error == ELOOP ? "a symbolic link in place of this file" : system_message(error);
+  throw InputError(fmt::format("{}: expected a run folder that can be written, found: {}", path, found));
+}
+
+[[noreturn]] void refuse_held(int descriptor, const std::string& path) {
+  char holder[512] = {};
+  const ssize_t got = ::pread(descriptor, holder, sizeof holder - 1, 0);
+  const std::string name = printable(std::string_view(holder, got > 0 ? static_cast<size_t>(got) : 0), 400);
+  throw InputError(fmt::format("{}: expected a run folder that no other process works in, found it held by {}", path,
+                               name.empty() ? "a process that has not written its name yet" : name));
+}
+
+bool has_no_locks(int error) { return error == ENOSYS || error == EOPNOTSUPP || error == ENOLCK; }
+
+}  // namespace
+
 RunLock::RunLock(const std::string& path) {
-  Descriptor file = open_or_fail(path, O_RDWR | O_CREAT | O_NOFOLLOW, "create");
+  Descriptor file = open_lock(path);
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) fail(path, "lock", errno);
-    char holder[512] = {};
-    const ssize_t got = ::pread(file.get(), holder, sizeof holder - 1, 0);
-    const std::string name = printable(std::string_view(holder, got > 0 ? static_cast<size_t>(got) : 0), 400);
-    throw InputError(fmt::format("{}: expected a run folder that no other process works in, found it held by {}", path,
-                                 name.empty() ? "a process that has not written its name yet" : name));
+    if (errno == EWOULDBLOCK) refuse_held(file.get(), path);
+    if (!has_no_locks(errno)) fail(path, "lock", errno);
+    log_warn("{}: this file system has no locks ({}): nothing keeps a second job out of this run folder", path, system_message(errno));
+    return;
   }
   // The file stays when the lock goes: removing it would let two processes lock two different files of this name.
   if (::ftruncate(file.get(), 0) != 0) fail(path, "truncate", errno);

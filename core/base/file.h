@@ -53,8 +53,10 @@ class FileWriter {
   Hasher hasher_;
 };
 
-/// Held while a process works in a run folder; released by the destructor or by the death of the process. Not blocking: when another
-/// process holds it, InputError names that process (host, pid, start time).
+/// Held while a process works in a run folder; released by the destructor or by the death of the process (flock: across the hosts of an NFS
+/// mount too, where the server notices the death of a whole host after its lease time). Not blocking: when another process holds it,
+/// InputError names that process (host, pid, start time), as it does for a folder that cannot be written. Where the file system has no
+/// locks, says so in the log and holds nothing.
 class RunLock {
  public:
   explicit RunLock(const std::string& path);

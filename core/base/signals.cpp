@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <limits>
 #include <system_error>
 
 #include "core/base/error.h"
@@ -14,15 +16,20 @@ namespace cohort {
 namespace {
 
 constexpr int kRequest = -1;
+constexpr int kWalltime = -2;
 
-// 0, a signal's number, or kRequest. Lock-free, so a signal handler may touch it.
+// 0, a signal's number, kRequest or kWalltime. Lock-free, so a signal handler may touch it.
 std::atomic<int> stop_cause = 0;
 static_assert(std::atomic<int>::is_always_lock_free);
+
+std::atomic<double> deadline = std::numeric_limits<double>::infinity();  // of monotonic_seconds()
+
+double monotonic_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 extern "C" void on_stop_signal(int number) {
   // Whoever asks twice does not want to wait for the checkpoint.
   int nobody = 0;
-  if (!stop_cause.compare_exchange_strong(nobody, number) && nobody != kRequest) _exit(kExitStopped);
+  if (!stop_cause.compare_exchange_strong(nobody, number) && nobody > 0) _exit(kExitStopped);
   stop_cause = number;
 }
 
@@ -38,7 +45,15 @@ void install_stop_signals() {
   }
 }
 
-bool stop_requested() { return stop_cause.load(std::memory_order_relaxed) != 0; }
+bool stop_requested(double needed_s) {
+  if (stop_cause.load(std::memory_order_relaxed) != 0) return true;
+  if (deadline.load(std::memory_order_relaxed) - monotonic_seconds() > needed_s) return false;
+  int nobody = 0;
+  stop_cause.compare_exchange_strong(nobody, kWalltime);
+  return true;
+}
+
+void stop_within(double seconds) { deadline = monotonic_seconds() + seconds; }
 
 void request_stop() {
   int nobody = 0;
@@ -55,6 +70,8 @@ std::string stop_reason() {
       return "SIGUSR1";
     case SIGINT:
       return "SIGINT";
+    case kWalltime:
+      return "walltime";
     default:
       return "request";
   }

@@ -1,5 +1,6 @@
 #pragma once
-/// Being asked to stop: SIGTERM and SIGINT (someone, or a preempting scheduler), SIGUSR1 (a scheduler before the walltime ends).
+/// Being asked to stop: SIGTERM and SIGINT (someone, or a preempting scheduler), SIGUSR1 (a scheduler before the walltime ends), or a
+/// deadline of our own (core/base/walltime.h).
 
 #include <string>
 
@@ -9,13 +10,16 @@ namespace cohort {
 /// Affects the whole process.
 void install_stop_signals();
 
-/// True after a signal or request_stop(). Cheap; any thread.
-bool stop_requested();
+/// True after a signal or request_stop(), and when fewer than `needed_s` seconds are left of stop_within(). Cheap; any thread.
+bool stop_requested(double needed_s = 0.0);
+
+/// The process must have stopped `seconds` from now, by the monotonic clock. Not positive: as soon as it can.
+void stop_within(double seconds);
 
 /// Asks to stop from inside the process.
 void request_stop();
 
-/// "SIGTERM", "SIGUSR1", "SIGINT", "request", or "" when nobody asked.
+/// "SIGTERM", "SIGUSR1", "SIGINT", "request", "walltime", or "" when nobody asked.
 std::string stop_reason();
 
 }  // namespace cohort

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -52,6 +53,11 @@ std::pair<int64_t, int64_t> Learner::my_slots() const {
   return {team_.index() * share, (team_.index() + 1) * share};
 }
 
+std::pair<int64_t, int64_t> Learner::my_items(int64_t count) const {
+  const auto [first, last] = my_slots();
+  return {train::slot_range(count, slots_, first).first, train::slot_range(count, slots_, last - 1).second};
+}
+
 int Learner::owner(int64_t i, int64_t count) const { return static_cast<int>(train::slot_of(i, count, slots_) / (slots_ / team_.size())); }
 
 Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work) {
@@ -70,7 +76,9 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
     tree.add(model_.parameters().grads());
   }
   reduce(tree.sum());
-  Result result{optimizer_.step(gradient_norm()), sum_by_slot(team_, sums)};
+  const double norm = gradient_norm();
+  Result result{{}, sum_by_slot(team_, sums)};
+  result.optimizer = std::isfinite(result.loss()) ? optimizer_.step(norm) : optimizer_.skip(norm);
   if (!optimizer_.whole() && !result.optimizer.skipped) team_.all_gather(model_.parameters().values());
   if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;

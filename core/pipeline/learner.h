@@ -27,11 +27,12 @@ class Learner {
   struct Result {
     train::Optimizer::Step optimizer;
     std::vector<double> sums;  ///< what `work` returned, added up over the batch
+    double loss() const { return sums.front(); }
   };
 
   /// Runs forward and backward of items [begin, end) of the batch, adding gradients; returns sums to be added over the batch, always the
-  /// same number of them. The trace, null without a mixture of experts, must be passed to the forward pass and trace->balance_loss added to
-  /// the loss.
+  /// same number of them, the loss first: where it or the gradient is not finite, the optimizer takes no step. The trace, null without a
+  /// mixture of experts, must be passed to the forward pass and trace->balance_loss added to the loss.
   using Work = std::function<std::vector<double>(int64_t begin, int64_t end, model::MoeTrace* trace)>;
 
   /// Collective. `count` items in `sequences` sequences (for the balance loss). Every member must call it with the same batch.
@@ -39,6 +40,8 @@ class Learner {
 
   /// [begin, end) of the slots that this member works on.
   std::pair<int64_t, int64_t> my_slots() const;
+  /// [begin, end) of the items, of `count`, that this member works on.
+  std::pair<int64_t, int64_t> my_items(int64_t count) const;
   /// The member that works on item `i` of `count`.
   int owner(int64_t i, int64_t count) const;
 

@@ -35,11 +35,10 @@ StageOutput run_stage(const StageContext& c) {
 }
 
 namespace {
-
 constexpr uint64_t kMaxResultBytes = 1 << 20;
+}
 
-/// The committed result of a stage; nullopt when there is none.
-std::optional<records::StageResult> finished(const Recipe& recipe, const std::string& name) {
+std::optional<records::StageResult> finished_stage(const Recipe& recipe, const std::string& name) {
   const std::string path = recipe.run.output + "/stages/" + name + "/result.json";
   if (!fs::exists(path)) return std::nullopt;
   records::StageResult result;
@@ -47,6 +46,8 @@ std::optional<records::StageResult> finished(const Recipe& recipe, const std::st
     throw InputError(path + ": expected the result of a stage, found something else; remove the folder to run the stage again");
   return result;
 }
+
+namespace {
 
 std::string to_json(const google::protobuf::Message& message) {
   std::string json;
@@ -83,7 +84,7 @@ void commit(const StageContext& c, StageOutput& out) {
 void write_summary(const Recipe& recipe, const std::vector<std::string>& hashes) {
   nlohmann::ordered_json stages = nlohmann::ordered_json::array();
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const auto result = finished(recipe, recipe.stages[i].name);
+    const auto result = finished_stage(recipe, recipe.stages[i].name);
     const bool done = result && result->hash() == hashes[i];
     nlohmann::ordered_json s = {{"name", recipe.stages[i].name}, {"type", recipe.stages[i].type()}, {"status", done ? "done" : "pending"}};
     if (done) {
@@ -118,15 +119,6 @@ size_t forced_from(const Recipe& recipe, const RunOptions& options) {
   throw InputError("--from-stage: expected the name of a stage, found \"" + options.from_stage + "\"");
 }
 
-/// A run writes, and removes, only in a folder that is new or its own.
-void require_own_folder(const std::string& output) {
-  if (!fs::exists(output) || fs::exists(output + "/lock")) return;
-  for (const auto& entry : fs::directory_iterator(output))
-    if (const std::string name = entry.path().filename(); name != "log")
-      throw InputError("run.output: expected a new or empty folder, or that of an earlier run, found \"" + printable(name) + "\" in " +
-                       output);
-}
-
 /// Removes what a forced run must not find. Leader only.
 void forget(const Recipe& recipe, size_t from) {
   for (size_t i = from; i < recipe.stages.size(); ++i) {
@@ -148,14 +140,19 @@ void run_one(const Recipe& recipe, const StageConfig& stage, const std::string& 
 
 }  // namespace
 
+void require_own_folder(const std::string& output) {
+  if (!fs::exists(output) || fs::exists(output + "/lock") || fs::exists(output + "/summary.json")) return;
+  for (const auto& entry : fs::directory_iterator(output))
+    if (const std::string name = entry.path().filename(); name != "log")
+      throw InputError("run.output: expected a new or empty folder, or that of an earlier run, found \"" + printable(name) + "\" in " +
+                       output);
+}
+
 void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
   const size_t forced = forced_from(recipe, options);
   const auto hashes = stage_hashes(recipe);
-  std::optional<RunLock> lock;
   if (team.leads()) {
-    require_own_folder(recipe.run.output);
     make_directories(recipe.run.output + "/stages");
-    lock.emplace(recipe.run.output + "/lock");
     write_file_atomic(recipe.run.output + "/config.yaml", config::write_config(recipe));
     forget(recipe, forced);
     write_summary(recipe, hashes);
@@ -163,7 +160,7 @@ void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
   team.barrier("run folder ready");
   const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
-    const auto result = finished(recipe, recipe.stages[i].name);
+    const auto result = finished_stage(recipe, recipe.stages[i].name);
     if (result && result->hash() == hashes[i]) {
       if (team.leads()) log_info("stage {} is done", recipe.stages[i].name);
       continue;

@@ -24,6 +24,32 @@ std::vector<int32_t> preference_input(const records::Group& group, const records
   return ids;
 }
 
+namespace {
+
+/// The margin in favour of what the comparison says, as a column with gradient.
+at::Tensor margins(model::CausalLM& model, const std::vector<const Comparison*>& batch) {
+  std::vector<std::vector<int32_t>> sequences;
+  for (const auto* x : batch) {
+    sequences.push_back(x->chosen);
+    if (!x->rejected.empty()) sequences.push_back(x->rejected);
+  }
+  const at::Tensor scores = model::sequence_scores(model, sequences);
+  std::vector<at::Tensor> out;
+  int64_t next = 0;
+  for (const auto* x : batch) {
+    const at::Tensor first = scores[next++];
+    out.push_back(x->rejected.empty() ? (x->good ? first : -first) : first - scores[next++]);
+  }
+  return at::stack(out);
+}
+
+}  // namespace
+
+ComparisonLoss comparison_loss(model::CausalLM& model, const std::vector<const Comparison*>& batch, double comparisons) {
+  const at::Tensor margin = margins(model, batch);
+  return {-at::log_sigmoid(margin.to(at::kDouble)).sum() / comparisons, (margin > 0).sum().item<double>()};
+}
+
 reward::Preference load_preference(const StageContext& c, const std::string& stage_name) {
   std::shared_ptr<model::CausalLM> model = c.model_of(stage_name, model::Head::kScalar);
   const text::Tokenizer& tokenizer = c.tokenizer;

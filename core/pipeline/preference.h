@@ -15,4 +15,17 @@ std::vector<int32_t> preference_input(const records::Group& group, const records
 /// The probability sigmoid(score) under the reward model of a stage. Keeps the model alive; the context's tokenizer must outlive it.
 reward::Preference load_preference(const StageContext& context, const std::string& stage_name);
 
+/// A pair (rejected not empty): -log σ(r_chosen - r_rejected). A label: -log σ(±r).
+struct Comparison {
+  std::vector<int32_t> chosen, rejected;
+  bool good = true;
+};
+
+/// Forward pass and loss of a micro-batch under a scalar head. `comparisons` are those of the whole batch, so the losses add up.
+struct ComparisonLoss {
+  at::Tensor loss;     ///< scalar with gradient
+  double right = 0.0;  ///< comparisons that the model decides as they say
+};
+ComparisonLoss comparison_loss(model::CausalLM& model, const std::vector<const Comparison*>& batch, double comparisons);
+
 }  // namespace cohort::pipeline

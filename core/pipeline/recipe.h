@@ -30,6 +30,8 @@ struct RunSection {
   int64_t seed = 17;
   std::string output = "runs/run";
   int64_t samples_per_step = 1024;
+  double walltime_s = 0.0;
+  double walltime_margin_s = 120.0;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -37,6 +39,10 @@ struct RunSection {
     v.integer("seed", seed, config::at_least(0), "the result is a function of the config and this number");
     v.text("output", output, "run folder: metrics, samples, checkpoints, stages, summary.json");
     v.integer("samples_per_step", samples_per_step, config::at_least(0), "samples written to samples/STAGE.jsonl per rollout");
+    v.number("walltime_s", walltime_s, config::at_least(0.0),
+             "seconds from the start after which the job is ended by others; 0: not known, or SLURM_JOB_END_TIME");
+    v.number("walltime_margin_s", walltime_margin_s, config::at_least(0.0),
+             "the run saves and stops (exit code 75) so many seconds before that, and sooner if a step would not fit");
   }
 };
 
@@ -73,6 +79,7 @@ struct TrainerSection {
   int64_t reduction_slots = 4;
   int64_t save_freq = 20;
   int64_t keep_last = 2;
+  int64_t max_skipped_in_a_row = 3;
   std::string resume_mode = "auto";
   std::string optimizer_sharding = "none";
   std::string recompute = "none";
@@ -87,6 +94,9 @@ struct TrainerSection {
     v.rule((reduction_slots & (reduction_slots - 1)) == 0, "reduction_slots", "a power of two", std::to_string(reduction_slots));
     v.integer("save_freq", save_freq, config::between(1, config::kMaxSteps), "steps between checkpoints");
     v.integer("keep_last", keep_last, config::between(2, config::kMaxSteps), "checkpoints kept per stage");
+    v.integer("max_skipped_in_a_row", max_skipped_in_a_row, config::between(1, config::kMaxSteps),
+              "optimizer steps in a row whose loss or gradient is not finite before the run fails; each is skipped and dumped to "
+              "bad_batches/ for cohort replay");
     v.choice("resume_mode", resume_mode, {"auto", "disable"},
              "auto: go on from the newest valid checkpoint; disable: start the unfinished stage again");
     v.choice("optimizer_sharding", optimizer_sharding, {"none", "zero1"},

@@ -49,6 +49,19 @@ PackedSamples pack_samples(const std::vector<const TrainSample*>& samples) {
   return p;
 }
 
+RlLoss rl_loss(const RlStage& stage, model::CausalLM& policy, const PackedSamples& p, int64_t vocab_limit,
+               const rl::AggregationScale& scale, model::MoeTrace* trace) {
+  const rl::AlgorithmConfig& algorithm = stage.algorithm;
+  const auto out = model::completion_logprobs(policy, p.tokens, stage.rollout.temperature, vocab_limit, trace);
+  // With one update per rollout the old policy is the current one, and this forward pass gives both.
+  const at::Tensor old = p.old_logprob_N.defined() ? p.old_logprob_N : out.logprob_N.detach();
+  const rl::LossInputs inputs{
+      p.packing,       out.logprob_N, old,           p.rollout_logprob_N,
+      p.ref_logprob_N, out.entropy_N, p.advantage_N, rl::trained_tokens(algorithm, old, p.rollout_logprob_N, p.truncated_B, p.packing)};
+  const rl::LossResult result = rl::grpo_loss(algorithm, inputs, scale);
+  return {result.loss, result.metrics, out.logprob_N.detach()};
+}
+
 namespace {
 
 struct Spread {

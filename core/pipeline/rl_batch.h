@@ -10,6 +10,8 @@
 #include "core/model/logprobs.h"
 #include "core/pipeline/recipe.h"
 #include "core/records/records.pb.h"
+#include "core/rl/aggregation.h"
+#include "core/rl/grpo_loss.h"
 #include "core/rl/packed.h"
 
 namespace cohort::pipeline {
@@ -36,6 +38,15 @@ struct PackedSamples {
   at::Tensor truncated_B;
 };
 PackedSamples pack_samples(const std::vector<const TrainSample*>& samples);
+
+/// Forward pass and loss of a micro-batch. `scale` is that of the whole batch, so the losses of its micro-batches add up.
+struct RlLoss {
+  at::Tensor loss;  ///< scalar with gradient
+  rl::LossMetrics metrics;
+  at::Tensor logprob_N;  ///< of the policy as it is, without gradient
+};
+RlLoss rl_loss(const RlStage& stage, model::CausalLM& policy, const PackedSamples& samples, int64_t vocab_limit,
+               const rl::AggregationScale& scale, model::MoeTrace* trace);
 
 /// reward/*, critic/*, response_length/*, verifier/* over a rollout's summaries.
 void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& metrics);

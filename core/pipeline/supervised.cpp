@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "core/model/logprobs.h"
+#include "core/pipeline/skipped_batch.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -17,6 +17,16 @@ std::vector<model::Completion> to_completions(const std::vector<records::Demonst
 
 }  // namespace
 
+DemonstrationLoss demonstration_loss(model::CausalLM& model, const std::vector<model::Completion>& batch, double tokens,
+                                     int64_t vocab_limit, model::MoeTrace* trace) {
+  const auto r = model::completion_logprobs(model, batch, 1.0, vocab_limit, trace);
+  DemonstrationLoss out;
+  out.loss = -r.logprob_N.to(at::kDouble).sum() / tokens;
+  out.nll = out.loss.item<double>(), out.entropy = r.entropy_N.to(at::kDouble).sum().item<double>();
+  if (trace && trace->balance_loss.defined()) out.loss = out.loss + std::exchange(trace->balance_loss, at::Tensor());
+  return out;
+}
+
 void train_on_demonstrations(const StageContext& c, model::CausalLM& model, TrainingSession& session, Learner& learner, int64_t batch_size,
                              const DemonstrationBatch& batch, const GoalCheck& reached) {
   const int64_t micro = c.recipe.trainer.micro_batch_size;
@@ -28,16 +38,20 @@ void train_on_demonstrations(const StageContext& c, model::CausalLM& model, Trai
     const auto work = [&](int64_t begin, int64_t end, model::MoeTrace* trace) {
       double loss_sum = 0.0, entropy_sum = 0.0;
       for (int64_t from = begin; from < end; from += micro) {
-        const auto r = model::completion_logprobs(model, to_completions(batch(step, from, std::min(end, from + micro))), 1.0,
-                                                  c.vocab_limit(model), trace);
-        at::Tensor loss = -r.logprob_N.to(at::kDouble).sum() / static_cast<double>(trained);
-        loss_sum += loss.item<double>(), entropy_sum += r.entropy_N.to(at::kDouble).sum().item<double>();
-        if (trace && trace->balance_loss.defined()) loss = loss + std::exchange(trace->balance_loss, at::Tensor());
-        loss.backward();
+        const auto part = demonstration_loss(model, to_completions(batch(step, from, std::min(end, from + micro))),
+                                             static_cast<double>(trained), c.vocab_limit(model), trace);
+        loss_sum += part.nll, entropy_sum += part.entropy;
+        part.loss.backward();
       }
       return std::vector<double>{loss_sum, entropy_sum};
     };
     const Learner::Result r = learner.step(batch_size, batch_size, work);
+    session.after_update(step, r.optimizer, r.loss(), [&](records::SkippedBatch& dump) {
+      dump.set_global_tokens(static_cast<double>(trained)), dump.set_global_sequences(static_cast<double>(batch_size));
+      const auto [begin, end] = learner.my_items(batch_size);
+      const auto mine = batch(step, begin, end);
+      for (size_t i = 0; i < mine.size(); ++i) *dump.add_samples() = to_skipped(mine[i], static_cast<uint64_t>(begin) + i);
+    });
     session.tokens += static_cast<uint64_t>(total);
     Metrics m;
     m["training/global_step"] = static_cast<double>(step + 1);

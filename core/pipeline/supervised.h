@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/model/logprobs.h"
 #include "core/pipeline/learner.h"
 #include "core/pipeline/training_session.h"
 #include "core/records/records.pb.h"
@@ -15,6 +16,16 @@ using DemonstrationBatch = std::function<std::vector<records::Demonstration>(int
 
 /// Called after each optimizer step with the number of steps done; may add metrics. True: the stage has reached its goal and ends here.
 using GoalCheck = std::function<bool(int64_t steps_done, Metrics& metrics)>;
+
+/// Forward pass and loss of a micro-batch.
+struct DemonstrationLoss {
+  at::Tensor loss;       ///< scalar with gradient, with the balance loss of `trace`
+  double nll = 0.0;      ///< the loss without it
+  double entropy = 0.0;  ///< sum over the completion tokens
+};
+/// `tokens` are the completion tokens of the whole batch, so the losses of its micro-batches add up.
+DemonstrationLoss demonstration_loss(model::CausalLM& model, const std::vector<model::Completion>& batch, double tokens,
+                                     int64_t vocab_limit, model::MoeTrace* trace);
 
 /// Loss: -Σ log p(completion token) / (completion tokens of the whole batch). Runs from session.first_step() to session.steps(),
 /// or until `reached` says so.

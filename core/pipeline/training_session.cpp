@@ -1,14 +1,18 @@
 #include "core/pipeline/training_session.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/signals.h"
-#include "core/train/checkpoint.h"
+#include "core/config/yaml_writer.h"
+#include "core/pipeline/skipped_batch.h"
+#include "core/pipeline/wire.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -94,6 +98,7 @@ void TrainingSession::restore() {
   optimizer_.set_steps(tensors.at("optimizer_steps").item<int64_t>());
   first_step_ = static_cast<int64_t>(manifest.step());
   cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
+  skipped_in_a_row_ = manifest.skipped_in_a_row();
   has_eval_start = manifest.has_eval_start();
   if (has_eval_start) eval_start = manifest.eval_start();
   ended_early_ = manifest.ended_early();
@@ -119,7 +124,7 @@ void TrainingSession::begin() {
   if (restored_) return;
   if (context_.team.leads()) forget_earlier_attempts();
   open_files(file_size(context_.output("metrics.jsonl")), 0);
-  save(0);
+  save(0, true);
 }
 
 void TrainingSession::forget_earlier_attempts() {
@@ -142,7 +147,17 @@ at::Tensor TrainingSession::whole_moment(const at::Tensor& mine) {
   return optimizer_.whole() ? mine : context_.team.gather_slices(mine, model_.parameters().size());
 }
 
-void TrainingSession::save(int64_t steps_done) {
+void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
+  try {
+    train::save_checkpoint(context_.checkpoint_folder(), std::move(checkpoint), context_.recipe.trainer.keep_last);
+  } catch (const Fault& error) {
+    if (must) throw;
+    log_error("{}: no checkpoint was saved: {}; training goes on and tries again in {} steps", context_.stage.name, error.what(),
+              context_.recipe.trainer.save_freq);
+  }
+}
+
+void TrainingSession::save(int64_t steps_done, bool must) {
   const at::Tensor moment1 = whole_moment(optimizer_.first_moment()), moment2 = whole_moment(optimizer_.second_moment());
   if (context_.team.leads()) {
     require_finite(model_, context_.stage.name);
@@ -154,14 +169,14 @@ void TrainingSession::save(int64_t steps_done) {
     c.manifest.set_seconds(seconds_before_ + clock_.seconds());
     c.manifest.set_metrics_bytes(metrics_->bytes()), c.manifest.set_samples_bytes(samples_->bytes());
     if (has_eval_start) *c.manifest.mutable_eval_start() = eval_start;
-    c.manifest.set_ended_early(ended_early_);
+    c.manifest.set_ended_early(ended_early_), c.manifest.set_skipped_in_a_row(static_cast<uint32_t>(skipped_in_a_row_));
     c.tensors = {{"values", model_.parameters().values()},
                  {"moment1", moment1},
                  {"moment2", moment2},
                  {"router_biases", joined_biases(model_)},
                  {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
     if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});
-    train::save_checkpoint(context_.checkpoint_folder(), std::move(c), context_.recipe.trainer.keep_last);
+    write(std::move(c), must);
   }
   context_.team.barrier("checkpoint");
 }
@@ -170,11 +185,51 @@ void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const st
   if (ended_early_) steps_ = step + 1;
   if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
   progress_.update(step + 1, note);
-  const bool stop = context_.team.any(stop_requested());
+  longest_step_ = std::max(longest_step_, step_clock_.lap());
+  const bool stop = context_.team.any(stop_requested(longest_step_));
   const bool last = step + 1 == steps_;
-  if (stop || last || (step + 1) % context_.recipe.trainer.save_freq == 0) save(step + 1);
-  if (stop && !last) throw Stopped(context_.stage.name + ": stopped after step " + std::to_string(step + 1) + ", saved");
+  // After a skipped update the weights are suspect: they must not push out the checkpoints before them.
+  const bool due = skipped_in_a_row_ == 0 && (step + 1) % context_.recipe.trainer.save_freq == 0;
+  if (stop || last || due) save(step + 1, stop || last);
+  if (stop && !last) {
+    const std::string reason = stop_reason();
+    throw Stopped(fmt::format("{}: stopped after step {}, saved ({})", context_.stage.name, step + 1,
+                              reason.empty() ? "another rank was asked to stop" : reason));
+  }
   if (last) progress_.finish();
+}
+
+void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& update, double loss,
+                                   const std::function<void(records::SkippedBatch&)>& describe) {
+  if (!update.skipped) {
+    skipped_in_a_row_ = 0;
+    return;
+  }
+  ++skipped_in_a_row_;
+  skipped_now_ = step == last_skipped_ ? skipped_now_ + 1 : 1, last_skipped_ = step;
+  records::SkippedBatch dump;
+  describe(dump);
+  const auto parts = context_.team.gather(to_bytes(dump));
+  const std::string what = fmt::format("{} step {}: loss {}, gradient norm {}: not finite, no update was made", context_.stage.name,
+                                       step + 1, loss, update.grad_norm);
+  if (context_.team.leads()) {
+    dump.clear_samples();
+    for (const std::string& part : parts)
+      dump.mutable_samples()->MergeFrom(from_bytes<records::SkippedBatch>(part, "skipped batch").samples());
+    dump.set_recipe(config::write_config(context_.recipe)), dump.set_stage(context_.stage.name);
+    dump.set_step(static_cast<uint64_t>(step) + 1), dump.set_optimizer_steps(static_cast<uint64_t>(optimizer_.steps()));
+    dump.set_loss(loss), dump.set_grad_norm(update.grad_norm);
+    const std::string name =
+        fmt::format("{}_step_{}{}", context_.stage.name, step + 1, skipped_now_ > 1 ? fmt::format("_{}", skipped_now_) : "");
+    const std::string file =
+        write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
+    log_warn("{}; cohort replay {}", what, file);
+  }
+  context_.team.barrier("skipped batch");  // a member that gives up ends the others: not before the batch is written
+  const int64_t most = context_.recipe.trainer.max_skipped_in_a_row;
+  if (skipped_in_a_row_ >= most)
+    throw Fault(
+        fmt::format("{}; {} optimizer steps in a row (trainer.max_skipped_in_a_row). The last checkpoint stays as it is", what, most));
 }
 
 void TrainingSession::write_sample(const std::string& line) {

@@ -4,6 +4,7 @@
 /// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with
 /// finish_step(). What the session saves is everything a resumed stage needs to go on with the same bits.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "core/base/progress.h"
 #include "core/base/stopwatch.h"
 #include "core/pipeline/stage_context.h"
+#include "core/train/checkpoint.h"
 #include "core/train/optimizer.h"
 
 namespace cohort::pipeline {
@@ -42,9 +44,16 @@ class TrainingSession {
   /// The step that finish_step() is called for next is the stage's last.
   void end_early() { ended_early_ = true; }
 
-  /// Collective. Writes metrics (leader), saves every save_freq steps, after the last one and when asked to stop; in the latter case throws
+  /// Collective. Writes metrics (leader), saves every save_freq steps (unless the last update was skipped), after the last one and when
+  /// asked to stop, or when another step as long as the longest so far would not fit before the walltime; in the latter cases throws
   /// Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
+
+  /// Collective; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
+  /// OUTPUT/bad_batches (core/pipeline/skipped_batch.h), and trainer.max_skipped_in_a_row of them in a row are a Fault. `describe` adds
+  /// this member's samples, and the normalisers, to the record.
+  void after_update(int64_t step, const train::Optimizer::Step& update, double loss,
+                    const std::function<void(records::SkippedBatch&)>& describe);
 
   /// The leader appends a line to samples/STAGE.jsonl.
   void write_sample(const std::string& line);
@@ -60,8 +69,9 @@ class TrainingSession {
   /// A moment of all parameters, on the leader. Collective where the optimizer has a slice.
   at::Tensor whole_moment(const at::Tensor& mine);
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
-  /// Collective.
-  void save(int64_t steps_done);
+  /// Collective. A disk that is full or failing ends the run only where the checkpoint must be: at the start, at the end, and when asked to stop.
+  void save(int64_t steps_done, bool must);
+  void write(train::Checkpoint checkpoint, bool must) const;
 
   const StageContext& context_;
   model::CausalLM& model_;
@@ -71,6 +81,10 @@ class TrainingSession {
   int64_t first_step_ = 0;
   bool restored_ = false;
   bool ended_early_ = false;
+  int64_t skipped_in_a_row_ = 0;
+  int64_t last_skipped_ = -1, skipped_now_ = 0;  ///< step of the last skipped update, and how many in that step
+  double longest_step_ = 0.0;
+  Stopwatch step_clock_;
   double seconds_before_ = 0.0;
   Stopwatch clock_;
   Progress progress_;

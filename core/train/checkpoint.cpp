@@ -66,11 +66,10 @@ void remove_old(const fs::path& folder, int64_t keep_last) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last) {
-  make_directories(folder);
-  const std::string name = fmt::format("step_{}", c.manifest.step());
-  const fs::path final_path = fs::path(folder) / name, temporary = fs::path(folder) / (name + ".tmp");
-  fs::remove_all(temporary);
+namespace {
+
+/// Everything of a checkpoint, durable, in a folder that is not yet its own.
+void write_step(const fs::path& temporary, Checkpoint& c) {
   make_directories(temporary);
   const std::vector<std::pair<std::string, at::Tensor>> tensors(c.tensors.begin(), c.tensors.end());
   const auto written = model::write_safetensors(temporary / kData, tensors);
@@ -82,10 +81,31 @@ void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last)
   if (!google::protobuf::util::MessageToJsonString(c.manifest, &json).ok()) throw Fault("checkpoint manifest cannot be written as JSON");
   write_file_atomic(temporary / kManifest, json + "\n");
   fsync_directory(temporary);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last) {
+  make_directories(folder);
+  const std::string name = fmt::format("step_{}", c.manifest.step());
+  const fs::path final_path = fs::path(folder) / name, temporary = fs::path(folder) / (name + ".tmp");
+  fs::remove_all(temporary);
+  try {
+    write_step(temporary, c);
+  } catch (...) {
+    std::error_code none;
+    fs::remove_all(temporary, none);  // on a full disk, its part of it
+    throw;
+  }
   fs::remove_all(final_path);  // of an attempt at the same step that did not verify
   rename_durable(temporary, final_path);
   write_file_atomic(fs::path(folder) / "LATEST", name + "\n");
   remove_old(folder, keep_last);
+}
+
+int64_t newest_step(const std::string& folder) {
+  const auto steps = steps_in(folder);
+  return steps.empty() ? -1 : steps.front().first;
 }
 
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash) {

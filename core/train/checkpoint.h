@@ -21,10 +21,13 @@ struct Checkpoint {
   std::map<std::string, at::Tensor> tensors;
 };
 
-/// Blocks until durable. One writer. Fault on a failing disk; older steps stay as they are.
+/// Blocks until durable. One writer. Fault on a failing or full disk; older steps stay as they are, nothing of the new one is left.
 void save_checkpoint(const std::string& folder, Checkpoint checkpoint, int64_t keep_last);
 
 /// The newest valid checkpoint with this stage and config hash; nullopt when there is none.
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash);
+
+/// Number of the newest step_N folder, valid or not; -1 when there is none.
+int64_t newest_step(const std::string& folder);
 
 }  // namespace cohort::train

@@ -30,10 +30,10 @@ Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config,
 Optimizer::Optimizer(model::ParameterSet& parameters, const OptimConfig& config, int64_t total_steps)
     : Optimizer(parameters, config, total_steps, {0, parameters.size()}) {}
 
+Optimizer::Step Optimizer::skip(double grad_norm) const { return {grad_norm, learning_rate(config_, steps_, total_steps_), true}; }
+
 Optimizer::Step Optimizer::step(double grad_norm) {
-  Step result;
-  result.grad_norm = grad_norm;
-  result.lr = learning_rate(config_, steps_, total_steps_);
+  Step result = skip(grad_norm);
   result.skipped = !std::isfinite(grad_norm);
   if (result.skipped) return result;
   ++steps_;

@@ -33,6 +33,8 @@ class Optimizer {
   /// Updates the range from parameters.grads(), of which only the range is read. `grad_norm`: of the whole gradient (gradient_norm.h), the
   /// same everywhere.
   Step step(double grad_norm);
+  /// Takes no step, for a loss that was not finite.
+  Step skip(double grad_norm) const;
 
   int64_t steps() const { return steps_; }  ///< taken; a skipped one does not count
   void set_steps(int64_t steps) { steps_ = steps; }

@@ -17,7 +17,18 @@ int number_in(const std::optional<std::string>& text) {
   return value;
 }
 
+constexpr const char* kSrunFix = "use srun --mpi=pmix, or, where srun --mpi=list does not show pmix, mpirun inside the allocation";
+
 }  // namespace
+
+std::string srun_problem(const std::function<std::optional<std::string>(const char* name)>& variable) {
+  const int tasks = number_in(variable("SLURM_STEP_NUM_TASKS"));
+  if (tasks == 0) return "";
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMI_SIZE", "PMI_RANK", "PMI_FD"})
+    if (variable(name)) return "";
+  return fmt::format("launch: expected srun to tell the {} task{} of each other, found neither PMIx nor PMI; {}", tasks,
+                     tasks == 1 ? "" : "s", kSrunFix);
+}
 
 std::string launch_problem(int ranks, bool with_mpi, const std::function<std::optional<std::string>(const char* name)>& variable) {
   const int open_mpi = number_in(variable("OMPI_COMM_WORLD_SIZE"));
@@ -35,7 +46,7 @@ std::string launch_problem(int ranks, bool with_mpi, const std::function<std::op
   } else if (pmi > 0) {
     fix = "Open MPI does not understand this launcher: use Open MPI's mpirun, or srun --mpi=pmix";
   } else {
-    fix = "use srun --mpi=pmix, or, where srun --mpi=list does not show pmix, mpirun inside the allocation";
+    fix = kSrunFix;
   }
   return fmt::format("launch: expected {} ranks as started by {}, found a world of 1 in each process; {}", started, launcher, fix);
 }

@@ -13,4 +13,8 @@ namespace cohort::comm {
 /// Read: OMPI_COMM_WORLD_SIZE (Open MPI's mpirun), PMI_SIZE (MPICH's and Intel's launchers, srun --mpi=pmi2), SLURM_STEP_NUM_TASKS (srun).
 std::string launch_problem(int ranks, bool with_mpi, const std::function<std::optional<std::string>(const char* name)>& variable);
 
+/// The same before MPI_Init, which Open MPI does not survive in a step of srun that offers it no PMI: it ends the process with an advice
+/// to build Open MPI anew. Empty where there is no such step.
+std::string srun_problem(const std::function<std::optional<std::string>(const char* name)>& variable);
+
 }  // namespace cohort::comm

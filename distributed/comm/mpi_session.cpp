@@ -40,6 +40,7 @@ int world_size() {
 }  // namespace
 
 MpiSession::MpiSession(int* argc, char*** argv) {
+  if (const std::string problem = srun_problem(environment); !problem.empty()) throw InputError(problem);
   // Serialized: the operations may come from any thread, one at a time.
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) throw Fault("MPI_Init_thread failed");

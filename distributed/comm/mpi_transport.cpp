@@ -68,7 +68,7 @@ MpiTransport::~MpiTransport() {
 void MpiTransport::transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) {
   using Clock = std::chrono::steady_clock;
   require_whole(call);
-  if (shared_ && call.channel == 0) shared_->announce(make_header(call, 0));
+  if (shared_ && call.channel == 0 && call.group == 0) shared_->announce(make_header(call, 0));
   Flight flight;
   try {
     start(call, flight, outgoing, incoming);

@@ -21,6 +21,8 @@ void add_plan(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
+void add_status(CLI::App& program, Action& action);
+void add_replay(CLI::App& program, Action& action);
 void add_reference(CLI::App& program, Action& action);
 
 /// --temperature and --top-p, with the ranges of RolloutConfig.

@@ -36,6 +36,8 @@ void add_commands(CLI::App& program, Action& action) {
   add_generate(program, action);
   add_eval(program, action);
   add_bench(program, action);
+  add_status(program, action);
+  add_replay(program, action);
   add_reference(program, action);
 }
 

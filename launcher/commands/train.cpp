@@ -1,12 +1,17 @@
 // cohort train: runs a recipe.
 
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
+#include <optional>
 
+#include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/signals.h"
 #include "core/base/text_util.h"
+#include "core/base/walltime.h"
 #include "core/pipeline/pipeline.h"
 #include "distributed/roles/rank_team.h"
 #include "distributed/roles/role.h"
@@ -32,20 +37,51 @@ void check_from_stage(const pipeline::Recipe& recipe, const std::string& name) {
                          (near.empty() ? "" : " (did you mean '" + near + "'?)") + ", found \"" + printable(name) + "\"");
 }
 
-void log_roles(const comm::Communicator& world, int threads) {
+/// Which rank is where, as what, on what. Collective.
+void log_roles(comm::Communicator& world, int threads) {
   std::vector<std::string> hosts;
   for (int rank = 0; rank < world.size(); ++rank) hosts.push_back(world.host(rank));
-  for (const std::string& line : roles::describe_colocated(hosts)) log_info("{}", line);
-  log_info("{} thread{} per rank", threads, threads == 1 ? "" : "s");
+  const auto places = world.all_gather("places", fmt::format("pid {}, CPU, {} thread{}", getpid(), threads, threads == 1 ? "" : "s"));
+  const auto lines = roles::describe_colocated(hosts);
+  for (size_t rank = 0; rank < lines.size(); ++rank) log_info("{} {}", lines[rank], places[rank]);
+}
+
+/// The leader's hold on the run folder, taken before anything is written there. Collective: where another job has it, all ranks refuse.
+std::unique_ptr<RunLock> hold_run_folder(const std::string& folder, comm::Communicator& world) {
+  std::unique_ptr<RunLock> lock;
+  std::string problem;
+  if (world.rank() == 0) {
+    try {
+      pipeline::require_own_folder(folder);
+      make_directories(folder);
+      lock = std::make_unique<RunLock>(folder + "/lock");
+    } catch (const InputError& error) {
+      problem = error.what();
+    }
+  }
+  problem = world.broadcast("run folder", std::move(problem));
+  if (!problem.empty()) throw SharedInputError(problem);
+  return lock;
+}
+
+void watch_walltime(const pipeline::RunSection& run) {
+  const std::optional<double> left = seconds_to_walltime(std::getenv("SLURM_JOB_END_TIME"), unix_seconds(), run.walltime_s);
+  if (!left) return;
+  stop_within(*left - run.walltime_margin_s);
+  log_info("walltime: {:.0f} s are left; the run saves and stops {:.0f} s before", *left, run.walltime_margin_s);
+  if (*left <= run.walltime_margin_s)
+    log_warn("run.walltime_margin_s: expected less than the {:.0f} s left, so this run stops after one step", *left);
 }
 
 int train(const TrainOptions& options, comm::Communicator& world) {
   const pipeline::Recipe recipe = load_recipe(options.config, options.settings, world.size(), world);
   check_from_stage(recipe, options.run.from_stage);
   install_stop_signals();
+  const std::unique_ptr<RunLock> lock = hold_run_folder(recipe.run.output, world);
   init_log(recipe.run.output, world.rank(), world.size());
   world.set_deadline(recipe.cluster.deadline_s);
   log_roles(world, share_cores(world));
+  watch_walltime(recipe.run);
   roles::RankTeam team(world);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
@@ -65,7 +101,8 @@ void add_train(CLI::App& program, Action& action) {
       "Examples:\n"
       "  cohort train configs/smoke.yaml run.output=runs/first\n"
       "  mpirun -n 4 cohort train configs/r1_mini.yaml run.seed=18 --from-stage reasoning\n"
-      "SIGTERM, SIGINT and SIGUSR1 save a checkpoint and end the run with exit code 75.");
+      "SIGTERM, SIGINT, SIGUSR1 and the end of the walltime save a checkpoint and end the run with exit code 75; a second signal ends it "
+      "at once.");
   command->callback([options, &action] { action = [options](comm::Communicator& world) { return train(*options, world); }; });
 }
 

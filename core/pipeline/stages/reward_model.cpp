@@ -9,22 +9,16 @@
 #include "core/base/log.h"
 #include "core/base/random.h"
 #include "core/eval/evaluation.h"
-#include "core/model/logprobs.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/learner.h"
 #include "core/pipeline/preference.h"
+#include "core/pipeline/skipped_batch.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/training_session.h"
 #include "core/pipeline/wire.h"
 
 namespace cohort::pipeline {
 namespace {
-
-/// A pair (rejected not empty): -log σ(r_chosen - r_rejected). A label: -log σ(±r).
-struct Comparison {
-  std::vector<int32_t> chosen, rejected;
-  bool good = true;
-};
 
 double judge(const records::Sample& s) { return s.outcome() == records::CORRECT ? 1.0 : 0.0; }
 
@@ -63,23 +57,6 @@ std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& s
                      ": expected answers of different quality, found none: ask more questions or sample more answers");
   if (c.team.leads()) log_info("{}: {} comparisons from {} questions", c.stage.name, all.size(), stage.questions);
   return all;
-}
-
-/// The margin in favour of what the comparison says, as a column with gradient.
-at::Tensor margins(model::CausalLM& model, const std::vector<const Comparison*>& batch) {
-  std::vector<std::vector<int32_t>> sequences;
-  for (const auto* x : batch) {
-    sequences.push_back(x->chosen);
-    if (!x->rejected.empty()) sequences.push_back(x->rejected);
-  }
-  const at::Tensor scores = model::sequence_scores(model, sequences);
-  std::vector<at::Tensor> out;
-  int64_t next = 0;
-  for (const auto* x : batch) {
-    const at::Tensor first = scores[next++];
-    out.push_back(x->rejected.empty() ? (x->good ? first : -first) : first - scores[next++]);
-  }
-  return at::stack(out);
 }
 
 std::unique_ptr<model::CausalLM> scalar_model(const model::CausalLM& backbone, const StageContext& c) {
@@ -122,19 +99,25 @@ StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stag
     const auto work = [&](int64_t begin, int64_t end, model::MoeTrace*) {
       double loss_sum = 0.0, right = 0.0;
       for (int64_t from = begin; from < end; from += micro) {
-        const at::Tensor margin = margins(*out.model, {batch.begin() + from, batch.begin() + std::min(end, from + micro)});
-        const at::Tensor loss = -at::log_sigmoid(margin.to(at::kDouble)).sum() / static_cast<double>(stage.batch_size);
-        loss_sum += loss.item<double>(), right += (margin > 0).sum().item<double>();
-        loss.backward();
+        const auto part = comparison_loss(*out.model, {batch.begin() + from, batch.begin() + std::min(end, from + micro)},
+                                          static_cast<double>(stage.batch_size));
+        loss_sum += part.loss.item<double>(), right += part.right;
+        part.loss.backward();
       }
       return std::vector<double>{loss_sum, right};
     };
     const auto r = learner.step(stage.batch_size, stage.batch_size, work);
+    session.after_update(step, r.optimizer, r.loss(), [&](records::SkippedBatch& dump) {
+      dump.set_global_sequences(static_cast<double>(stage.batch_size));
+      const auto [begin, end] = learner.my_items(stage.batch_size);
+      for (int64_t i = begin; i < end; ++i) *dump.add_samples() = to_skipped(*batch[static_cast<size_t>(i)], static_cast<uint64_t>(i));
+    });
     session.tokens += trained;
     Metrics m;
     m["training/global_step"] = static_cast<double>(step + 1);
     m["train/loss"] = r.sums[0], m["rm/accuracy"] = r.sums[1] / static_cast<double>(stage.batch_size);
     m["actor/grad_norm"] = r.optimizer.grad_norm, m["actor/lr"] = r.optimizer.lr;
+    m["train/skipped"] = r.optimizer.skipped ? 1.0 : 0.0;
     m["timing_s/step"] = clock.seconds();
     session.finish_step(step, m, fmt::format("loss {:.3f} accuracy {:.2f}", r.sums[0], r.sums[1] / static_cast<double>(stage.batch_size)));
   }

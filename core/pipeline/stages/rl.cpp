@@ -21,6 +21,7 @@
 #include "core/pipeline/preference.h"
 #include "core/pipeline/rl_batch.h"
 #include "core/pipeline/rollout.h"
+#include "core/pipeline/skipped_batch.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/training_session.h"
 #include "core/rl/advantage.h"
@@ -303,7 +304,7 @@ class RlRun {
     for (int64_t epoch = 0; epoch < algorithm_.ppo_epochs; ++epoch)
       for (const auto& batch : r.minibatches) {
         // Only before the first update is the trained policy the one that sampled.
-        const auto result = update_minibatch(batch, r, recompute_old_ || steps > 0.0 ? nullptr : &mismatch);
+        const auto result = update_minibatch(step, batch, r, recompute_old_ || steps > 0.0 ? nullptr : &mismatch);
         if (!result) continue;
         losses.add(from_sums(result->sums));
         grad_norm += result->optimizer.grad_norm, skipped += result->optimizer.skipped ? 1.0 : 0.0, steps += 1.0;
@@ -325,7 +326,7 @@ class RlRun {
   }
 
   /// Nothing when no token of the minibatch is trained: moments and weight decay must not move the weights then.
-  std::optional<Learner::Result> update_minibatch(const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
+  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
     const std::optional<rl::AggregationScale> scale = global_scale(batch, r);
     if (!scale) return std::nullopt;
@@ -333,25 +334,29 @@ class RlRun {
       rl::LossMetrics sums;
       for_micro_batches(samples_of(batch, begin, end, r), [&](const std::vector<TrainSample*>& samples) {
         const PackedSamples p = pack_samples({samples.begin(), samples.end()});
-        const auto out = model::completion_logprobs(*policy_, p.tokens, stage_.rollout.temperature, c_.vocab_limit(*policy_), trace);
-        // With one update per rollout the old policy is the current one, and this forward pass gives both.
-        const at::Tensor old = p.old_logprob_N.defined() ? p.old_logprob_N : out.logprob_N.detach();
-        if (mismatch) mismatch->add(rl::rollout_mismatch(out.logprob_N.detach(), p.rollout_logprob_N, p.packing));
-        const rl::LossInputs inputs{p.packing,
-                                    out.logprob_N,
-                                    old,
-                                    p.rollout_logprob_N,
-                                    p.ref_logprob_N,
-                                    out.entropy_N,
-                                    p.advantage_N,
-                                    rl::trained_tokens(algorithm_, old, p.rollout_logprob_N, p.truncated_B, p.packing)};
-        const rl::LossResult loss = rl::grpo_loss(algorithm_, inputs, *scale);
-        loss.loss.backward();
-        sums.add(loss.metrics);
+        const RlLoss part = rl_loss(stage_, *policy_, p, c_.vocab_limit(*policy_), *scale, trace);
+        if (mismatch) mismatch->add(rl::rollout_mismatch(part.logprob_N, p.rollout_logprob_N, p.packing));
+        part.loss.backward();
+        sums.add(part.metrics);
       });
       return to_sums(sums);
     };
-    return learner_.step(count, count * stage_.rollout.n, work);
+    const auto result = learner_.step(count, count * stage_.rollout.n, work);
+    session_.after_update(step, result.optimizer, result.loss(), [&](records::SkippedBatch& dump) { describe(batch, r, scale, dump); });
+    return result;
+  }
+
+  /// My part of a batch that was skipped.
+  void describe(const std::vector<uint64_t>& batch, const Rollout& r, const rl::AggregationScale& scale,
+                records::SkippedBatch& dump) const {
+    dump.set_global_tokens(scale.global_tokens), dump.set_global_sequences(scale.global_sequences);
+    dump.set_micro_batches(scale.micro_batches);
+    const auto [begin, end] = learner_.my_items(static_cast<int64_t>(batch.size()));
+    for (int64_t i = begin; i < end; ++i) {
+      const uint64_t id = batch[static_cast<size_t>(i)];
+      const TrainGroup& group = r.mine.at(id);
+      for (size_t k = 0; k < group.size(); ++k) *dump.add_samples() = to_skipped(group[k], id, static_cast<uint32_t>(k));
+    }
   }
 
   std::vector<TrainSample*> samples_of(const std::vector<uint64_t>& batch, int64_t begin, int64_t end, Rollout& r) const {
@@ -384,9 +389,9 @@ class RlRun {
   }
 
   static std::vector<double> to_sums(const rl::LossMetrics& x) {
-    return {x.tokens, x.loss, x.pg_loss, x.kl_loss, x.entropy, x.pg_clipfrac, x.pg_clipfrac_lower, x.ppo_kl, x.rollout_is};
+    return {x.loss, x.tokens, x.pg_loss, x.kl_loss, x.entropy, x.pg_clipfrac, x.pg_clipfrac_lower, x.ppo_kl, x.rollout_is};
   }
-  static rl::LossMetrics from_sums(const std::vector<double>& s) { return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]}; }
+  static rl::LossMetrics from_sums(const std::vector<double>& s) { return {s[1], s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8]}; }
 
   void refresh_reference(int64_t step) {
     const int64_t every = algorithm_.ref_update_interval;

@@ -130,5 +130,12 @@ TEST_CASE("a second process that wants the run folder learns who has it") {
   CHECK(message_of<InputError>([&] { RunLock after_death(dir / "lock"); }) == "no error");
 }
 
+TEST_CASE("a run folder that cannot be locked for writing is the user's to mend") {
+  const TempDir dir;
+  CHECK_THAT(message_of<InputError>([&] { RunLock lock(dir / "nowhere/lock"); }), Contains("can be written"));
+  std::filesystem::create_symlink("/dev/null", dir / "lock");
+  CHECK_THAT(message_of<InputError>([&] { RunLock lock(dir / "lock"); }), Contains("symbolic link"));
+}
+
 }  // namespace
 }  // namespace cohort

@@ -43,5 +43,23 @@ TEST_CASE("a request from inside is not a first signal") {
         }) == 0);
 }
 
+TEST_CASE("the walltime is a request that a signal may still follow") {
+  CHECK(status_of([] {
+          stop_within(3600.0);
+          if (stop_requested() || stop_requested(3000.0)) return 1;
+          if (!stop_requested(4000.0)) return 2;  // a step that would not fit
+          return stop_requested() && stop_reason() == "walltime" ? 0 : 3;
+        }) == 0);
+  CHECK(status_of([] {
+          stop_within(-1.0);
+          const bool requested = stop_requested() && stop_reason() == "walltime";
+          return raise(SIGTERM) == 0 && requested && stop_reason() == "SIGTERM" ? 0 : 1;
+        }) == 0);
+  CHECK(status_of([] {
+          stop_within(-1.0);
+          return stop_requested() ? raise(SIGTERM) + raise(SIGTERM) : 1;
+        }) == kExitStopped);
+}
+
 }  // namespace
 }  // namespace cohort

@@ -63,9 +63,13 @@ TEST_CASE("a run does not touch a folder that is not its own", "[pipeline]") {
   const TempDir folder;
   SoloTeam solo;
   std::filesystem::create_directories(folder / "run/checkpoints/mine");
-  CHECK_THROWS_WITH(run_recipe(recipe_in(folder, {}), solo, {}), Catch::Contains("run.output") && Catch::Contains("\"checkpoints\""));
-  CHECK(std::filesystem::exists(folder / "run/checkpoints/mine"));
-  CHECK(!std::filesystem::exists(folder / "run/config.yaml"));
+  CHECK_THROWS_WITH(require_own_folder(folder / "run"), Catch::Contains("run.output") && Catch::Contains("\"checkpoints\""));
+  CHECK_NOTHROW(require_own_folder(folder / "new"));
+  std::filesystem::create_directories(folder / "empty");
+  CHECK_NOTHROW(require_own_folder(folder / "empty"));
+  const TempDir other;
+  run_recipe(recipe_in(other, {}), solo, {});
+  CHECK_NOTHROW(require_own_folder(other / "run"));
 }
 
 TEST_CASE("a model that is not finite is neither saved nor passed on", "[pipeline]") {

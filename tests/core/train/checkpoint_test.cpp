@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <google/protobuf/util/message_differencer.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -210,6 +212,44 @@ TEST_CASE("saving the same step again replaces it") {
   const auto found = load(folder.path());
   REQUIRE(found);
   CHECK(at::equal(found->tensors.at("values"), at::ones({3})));
+}
+
+namespace {
+/// While it lives, a file may not grow beyond so many bytes: write(2) fails as on a full disk.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t bytes) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+  FileLimit(const FileLimit&) = delete;
+  FileLimit& operator=(const FileLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+}  // namespace
+
+TEST_CASE("a save that fails leaves the steps before it and nothing of its own") {
+  const TempDir folder;
+  save_checkpoint(folder.path(), state(1), 2);
+  save_checkpoint(folder.path(), state(2), 2);
+  const auto before = names_in(folder.path());
+  {
+    const FileLimit limit(300);
+    CHECK_THROWS_AS(save_checkpoint(folder.path(), state(3), 2), Fault);
+  }
+  CHECK(names_in(folder.path()) == before);
+  CHECK(newest(folder.path()) == 2);
+  save_checkpoint(folder.path(), state(3), 2);
+  CHECK(newest(folder.path()) == 3);
+  CHECK(newest_step(folder.path()) == 3);
 }
 
 }  // namespace cohort::train

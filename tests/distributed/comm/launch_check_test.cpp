@@ -13,7 +13,22 @@ std::string problem(int ranks, bool with_mpi, const std::map<std::string, std::s
   });
 }
 
+std::string srun(const std::map<std::string, std::string>& environment) {
+  return srun_problem([&](const char* name) -> std::optional<std::string> {
+    const auto found = environment.find(name);
+    return found == environment.end() ? std::nullopt : std::optional<std::string>(found->second);
+  });
+}
+
 }  // namespace
+
+TEST_CASE("a step of srun without PMI is refused before MPI starts") {
+  CHECK(srun({}).empty());
+  CHECK(srun({{"SLURM_JOB_ID", "7"}}).empty());  // the batch script itself
+  CHECK(srun({{"SLURM_STEP_NUM_TASKS", "2"}, {"PMIX_NAMESPACE", "slurm.pmix.7.0"}}).empty());
+  CHECK(srun({{"SLURM_STEP_NUM_TASKS", "1"}, {"OMPI_COMM_WORLD_SIZE", "4"}}).empty());  // the step that holds mpirun's daemon
+  CHECK_THAT(srun({{"SLURM_STEP_NUM_TASKS", "2"}}), Catch::Contains("2 tasks") && Catch::Contains("srun --mpi=pmix"));
+}
 
 TEST_CASE("launches that agree with MPI are fine") {
   CHECK(problem(1, true, {}).empty());
