@@ -16,6 +16,9 @@
 namespace cohort::launcher {
 namespace {
 
+const char* const kCluster = "Cluster";
+const char* const kLayout = "Cluster layout (what is not given is searched)";
+const char* const kDevice = "Device and efficiencies (defaults: H800)";
 constexpr int64_t kMaxSimulated = 4'000'000;  // answers
 
 /// Lengths of answers, from a file or a distribution.
@@ -83,12 +86,12 @@ class ClusterCommand {
  private:
   ClusterReport cluster() const {
     ClusterReport report{recipe_.run.name, device_, o_.efficiency, find_layout(wish_, works_, device_, o_.efficiency), {}, 0};
-    double largest = 0.0;
+    double longest = 0.0;
     for (size_t i = 0; i < works_.size(); ++i) {
       report.stages.push_back({works_[i], plan_stage(works_[i], report.found.layout, device_, o_.efficiency, true)});
       const StageCost& cost = report.stages.back().cost;
       const bool rl = works_[i].samples() && works_[i].trains();
-      if (o_.stage.empty() && rl && cost.peak() > largest) largest = cost.peak(), report.shown = i;
+      if (o_.stage.empty() && rl && cost.step_seconds() > longest) longest = cost.step_seconds(), report.shown = i;
     }
     if (!o_.stage.empty()) report.shown = stage_index([](const StageWork&) { return true; });
     return report;
@@ -132,8 +135,7 @@ class ClusterCommand {
     report.mean_length = sum / static_cast<double>(answers * o_.steps);
     for (const Layout& layout : shares()) {
       SimulationRow row = row_of(w, layout);
-      SimulationConfig config = config_of(w, row);
-      row.result = simulate_rollouts(config, [&](int64_t batch) { return lengths.draw(answers, o_.seed, batch); });
+      if (row.fits) row.result = simulate_rollouts(config_of(w, row), [&](int64_t batch) { return lengths.draw(answers, o_.seed, batch); });
       report.rows.push_back(row);
     }
     return report;
@@ -220,10 +222,30 @@ void add_switch(CLI::App& command, const char* name, std::optional<bool>& value,
       .add_option_function<std::string>(
           name, [&value, on](const std::string& word) { value = word == on; }, help)
       ->check(CLI::IsMember({"none", on}))
-      ->group("Cluster layout (what is not given is searched)");
+      ->group(kLayout);
+}
+
+/// The first option of the command line that would change nothing: of a cluster without --gpu-memory.
+std::string idle_option(const CLI::App& command, bool measured) {
+  const std::vector<std::string> used = {"--stage", "--mean-length", "--lengths", "--placement", "--rollout-ranks", "--max-staleness"};
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string group = option->get_group();
+    const bool uses = measured && std::find(used.begin(), used.end(), option->get_name()) != used.end();
+    if (option->count() > 0 && !uses && (group == kCluster || group == kLayout || group == kDevice)) return option->get_name();
+  }
+  return {};
 }
 
 }  // namespace
+
+void check_cluster_options(const CLI::App& command, const ClusterOptions& o) {
+  if (!o.gpu_memory.empty()) return;
+  const bool measured = o.decode_step_seconds > 0.0;
+  const std::string idle = idle_option(command, measured);
+  if (!idle.empty()) throw InputError("command line: " + idle + ": expected --gpu-memory beside it, found none");
+  if (o.simulate && !measured)
+    throw InputError("command line: --simulate: expected --gpu-memory, or --decode-step-seconds and --train-token-seconds, found neither");
+}
 
 double parse_memory(const std::string& text) {
   struct Unit {
@@ -240,9 +262,7 @@ double parse_memory(const std::string& text) {
 }
 
 void add_cluster_options(CLI::App& command, ClusterOptions& o) {
-  const char* const kCluster = "Cluster";
-  CLI::Option* memory =
-      command.add_option("--gpu-memory", o.gpu_memory, "plan a cluster: memory of a rank's device, such as 80GB")->group(kCluster);
+  command.add_option("--gpu-memory", o.gpu_memory, "plan a cluster: memory of a rank's device, such as 80GB")->group(kCluster);
   command.add_option("--stage", o.stage, "stage to show in full, or to simulate")->group(kCluster);
   command.add_option("--mean-length", o.mean_length, "mean tokens of an answer (default: a quarter of the longest)")
       ->check(CLI::Range(1.0, 1e9))
@@ -251,7 +271,6 @@ void add_cluster_options(CLI::App& command, ClusterOptions& o) {
       ->group(kCluster)
       ->excludes("--mean-length");
 
-  const char* const kLayout = "Cluster layout (what is not given is searched)";
   command.add_option("--placement", o.wish.placement, "colocated or split")->check(CLI::IsMember({"colocated", "split"}))->group(kLayout);
   const auto count = [&](const char* name, std::optional<int64_t>& value, const char* help, int64_t least) {
     command.add_option(name, value, help)->check(CLI::Range(least, int64_t{1} << 20))->group(kLayout);
@@ -267,15 +286,13 @@ void add_cluster_options(CLI::App& command, ClusterOptions& o) {
   add_switch(command, "--recompute", o.wish.recompute, "layer", "none or layer");
   add_switch(command, "--offload", o.wish.offload, "idle", "none, or idle: what a phase does not use is in host memory");
 
-  const char* const kDevice = "Device and efficiencies (defaults: H800)";
   const auto rate = [&](const char* name, double& value, const char* help, double most) {
-    command.add_option(name, value, help)->capture_default_str()->check(CLI::Range(1e-3, most))->group(kDevice)->needs(memory);
+    command.add_option(name, value, help)->capture_default_str()->check(CLI::Range(1e-3, most))->group(kDevice);
   };
   command.add_option("--ranks-per-node", o.device.ranks_per_node, "ranks of one node")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024))
-      ->group(kDevice)
-      ->needs(memory);
+      ->group(kDevice);
   rate("--peak-tflops", o.peak_tflops, "bf16, dense", 1e6);
   rate("--memory-gbs", o.memory_gbs, "device memory", 1e6);
   rate("--nvlink-gbs", o.nvlink_gbs, "within a node, per rank", 1e6);
@@ -309,8 +326,6 @@ void add_cluster_options(CLI::App& command, ClusterOptions& o) {
 }
 
 std::string cluster_output(const ClusterOptions& options, const pipeline::Recipe& recipe, int64_t ranks, bool as_json) {
-  if (options.gpu_memory.empty() && options.decode_step_seconds == 0.0)
-    throw InputError("command line: --simulate: expected --gpu-memory, or --decode-step-seconds and --train-token-seconds, found neither");
   return ClusterCommand(options, recipe, ranks).run(as_json);
 }
 

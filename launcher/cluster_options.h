@@ -33,6 +33,9 @@ struct ClusterOptions {
 
 void add_cluster_options(CLI::App& command, ClusterOptions& options);
 
+/// InputError "command line: …" for options that would change nothing without --gpu-memory, and for --simulate without rates.
+void check_cluster_options(const CLI::App& command, const ClusterOptions& options);
+
 /// "80GB" (10^9), "80GiB" (2^30), …: bytes. InputError "command line: --gpu-memory: …".
 double parse_memory(const std::string& text);
 

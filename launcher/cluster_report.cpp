@@ -62,7 +62,7 @@ void write_assumptions(Out out, const ClusterReport& r, const StageWork& w) {
   fmt::format_to(out, "            191 us over 8 ranks to 554 us over 256 per layer and 128 tokens (DeepEP, low latency)\n");
   fmt::format_to(out, "  numbers   weights and activations {} B, {}gradients, moments and logits 4 B\n", w.precision.weights,
                  w.precision.masters() ? "fp32 masters, " : "");
-  fmt::format_to(out, "  experts   all equally busy; answers in the cache at their full length\n");
+  fmt::format_to(out, "  experts   all equally busy; answers in the cache at their full length; latent attention in its absorbed form\n");
 }
 
 void write_abilities(Out out, const PlannedStage& s, const Layout& l) {
@@ -98,7 +98,8 @@ void write_stage(Out out, const PlannedStage& s, const ClusterReport& r) {
 }
 
 void write_all_stages(Out out, const ClusterReport& r) {
-  fmt::format_to(out, "\nall stages\n  {:20} {:20} {:>12} {:>12} {:>12}  fits\n", "stage", "type", "peak/rank", "step", "FLOP/step");
+  fmt::format_to(out, "\nall stages (a step of rejection_sampling is all of its questions)\n  {:20} {:20} {:>12} {:>12} {:>12}  fits\n",
+                 "stage", "type", "peak/rank", "step", "FLOP/step");
   for (const PlannedStage& s : r.stages) {
     double operations = 0.0;
     for (const Figure& f : s.cost.operations) operations += f.value;
@@ -210,29 +211,31 @@ std::string simulation_text(const SimulationReport& report) {
   });
   for (auto row = report.rows.begin(); row != report.rows.end(); ++row) {
     const SimulationResult& s = row->result;
-    fmt::format_to(out, "  {:>8} {:>8} {:>9} {:>6} {:>10} {:>12.0f} {:>10.1f} % {:>10.1f} % {:>10.1f} % {:>10.2f}{}{}\n",
-                   row->layout.samplers(), row->layout.trainers(), row->layout.max_staleness, row->decode.places,
-                   readable_time(s.seconds_per_batch()), static_cast<double>(s.tokens) / s.seconds, 100.0 * s.rollout_busy,
-                   100.0 * s.places_filled, 100.0 * s.trainer_busy, s.mean_staleness, row->layout.split() ? "" : "  colocated, in turns",
-                   !row->fits    ? "  does not fit"
-                   : row == best ? "  <- shortest"
-                                 : "");
+    fmt::format_to(out, "  {:>8} {:>8} {:>9} ", row->layout.samplers(), row->layout.trainers(), row->layout.max_staleness);
+    if (row->fits)
+      fmt::format_to(out, "{:>6} {:>10} {:>12.0f} {:>10.1f} % {:>10.1f} % {:>10.1f} % {:>10.2f}", row->decode.places,
+                     readable_time(s.seconds_per_batch()), static_cast<double>(s.tokens) / s.seconds, 100.0 * s.rollout_busy,
+                     100.0 * s.places_filled, 100.0 * s.trainer_busy, s.mean_staleness);
+    else
+      fmt::format_to(out, "no layout of these ranks fits");
+    fmt::format_to(out, "{}{}\n", row->layout.split() ? "" : "  colocated, in turns", row->fits && row == best ? "  <- shortest" : "");
   }
   return text;
 }
 
 nlohmann::ordered_json simulation_json(const SimulationReport& report) {
   ordered_json rows = ordered_json::array();
-  for (const SimulationRow& row : report.rows)
-    rows.push_back({{"layout", layout_json(row.layout)},
-                    {"fits", row.fits},
-                    {"places", row.decode.places},
-                    {"seconds_per_step", row.result.seconds_per_batch()},
-                    {"tokens_per_second", static_cast<double>(row.result.tokens) / row.result.seconds},
-                    {"rollout_busy", row.result.rollout_busy},
-                    {"places_filled", row.result.places_filled},
-                    {"trainer_busy", row.result.trainer_busy},
-                    {"mean_staleness", row.result.mean_staleness}});
+  for (const SimulationRow& row : report.rows) {
+    rows.push_back({{"layout", layout_json(row.layout)}, {"fits", row.fits}});
+    if (!row.fits) continue;
+    rows.back().update({{"places", row.decode.places},
+                        {"seconds_per_step", row.result.seconds_per_batch()},
+                        {"tokens_per_second", static_cast<double>(row.result.tokens) / row.result.seconds},
+                        {"rollout_busy", row.result.rollout_busy},
+                        {"places_filled", row.result.places_filled},
+                        {"trainer_busy", row.result.trainer_busy},
+                        {"mean_staleness", row.result.mean_staleness}});
+  }
   return {{"stage", report.stage},
           {"lengths", report.lengths},
           {"mean_length", report.mean_length},

@@ -38,11 +38,16 @@ class Search {
  public:
   Search(const LayoutWish& wish, const std::vector<StageWork>& stages, const Device& device, const Efficiency& efficiency)
       : wish_(wish), stages_(stages), device_(device), efficiency_(efficiency), largest_(stages.front().shape) {
-    for (const StageWork& stage : stages)
+    for (const StageWork& stage : stages) {
       if (stage.shape.parameters() > largest_.parameters()) largest_ = stage.shape;
+      any_rl_ = any_rl_ || is_rl(stage);
+    }
   }
 
   FoundLayout run() {
+    if (wish_.rollout_ranks && *wish_.rollout_ranks >= wish_.ranks)
+      throw InputError(
+          fmt::format("command line: --rollout-ranks: expected fewer than the {} ranks, found {}", wish_.ranks, *wish_.rollout_ranks));
     for (const int64_t rollout_ranks : rollout_choices(wish_, device_)) {
       Layout l;
       l.ranks = wish_.ranks;
@@ -95,7 +100,7 @@ class Search {
     double seconds = 0.0, peak = 0.0;
     for (const StageWork& stage : stages_) {
       const StageCost cost = plan_stage(stage, l, device_, efficiency_, false);
-      seconds += cost.step_seconds();
+      if (is_rl(stage) || !any_rl_) seconds += cost.step_seconds();
       peak = std::max(peak, cost.peak());
       if (found_.fits && !cost.fits(usable())) break;
     }
@@ -108,6 +113,7 @@ class Search {
     found_.fits = fits;
   }
 
+  static bool is_rl(const StageWork& w) { return w.samples() && w.trains(); }
   double usable() const { return device_.memory * efficiency_.usable_memory; }
 
   const LayoutWish& wish_;
@@ -115,24 +121,33 @@ class Search {
   const Device& device_;
   const Efficiency& efficiency_;
   model::Architecture largest_;
+  bool any_rl_ = false;
   FoundLayout found_;
   double best_ = std::numeric_limits<double>::infinity();
   std::string problem_;
 };
 
-/// Empty: this layout already does what helps.
-std::string remedy(const std::string& part, const StageWork& w, const Layout& l) {
-  const std::string trainers = l.split() ? "more trainer ranks" : "--ranks: more";
-  if (part.find("dense") != std::string::npos) return l.sharded_parameters ? trainers : "trainer.parameter_sharding: full";
-  if (part == "moments" || part == "masters") return l.zero1 ? trainers : "trainer.optimizer_sharding: zero1";
-  if (part.find("reference_") == 0) return "stages." + w.name + ".algorithm.use_kl_loss: false, or a larger cluster.expert_parallel_size";
+/// For memory that rollouts need. Empty: there is nothing to change.
+std::string rollout_remedy(const std::string& part, const StageWork& w, const Layout& l) {
+  const int64_t ep = l.split() ? l.rollout_expert_parallel : l.expert_parallel;
+  if (part == "weights_experts")
+    return fmt::format(
+        "{} {}", l.split() ? "--rollout-expert-parallel" : "cluster.expert_parallel_size:", std::min(w.shape.n_routed_experts, 2 * ep));
+  if (part == "kv_cache") return "stages." + w.name + ".rollout.max_response_length: shorter, or more rollout ranks";
+  return part == "weights_dense" || part == "transfer_buckets" ? "" : "--offload idle";
+}
+
+std::string trainer_remedy(const std::string& part, const StageWork& w, const Layout& l) {
+  const std::string more = l.split() ? "more trainer ranks" : "more ranks";
+  if (part.find("reference_") == 0 && !l.offload) return "stages." + w.name + ".algorithm.use_kl_loss: false, or --offload idle";
+  if (part.find("dense") != std::string::npos) return l.sharded_parameters ? more : "trainer.parameter_sharding: full";
+  if (part == "moments" || part == "masters") return l.zero1 ? more : "trainer.optimizer_sharding: zero1";
   if (part.find("experts") != std::string::npos)
-    return fmt::format("cluster.expert_parallel_size: {}", std::min(w.shape.n_routed_experts, 2 * l.expert_parallel));
+    return l.expert_parallel < w.shape.n_routed_experts ? fmt::format("cluster.expert_parallel_size: {}", 2 * l.expert_parallel) : more;
   if (part == "activations" && !l.recompute) return "trainer.recompute: layer";
   if (part == "activations" || part == "logits" || part == "backward_pass" || part == "dispatch_buffers")
     return w.micro_batch > 1 ? fmt::format("trainer.micro_batch_size: {}", w.micro_batch / 2)
                              : fmt::format("--context-parallel {}, or shorter answers", 2 * l.context_parallel);
-  if (part == "kv_cache") return "stages." + w.name + ".rollout.max_response_length, or more rollout ranks";
   return {};
 }
 
@@ -150,7 +165,7 @@ std::vector<std::string> remedies(const StageWork& work, const Layout& layout, c
   std::stable_sort(parts.begin(), parts.end(), [](const Figure& a, const Figure& b) { return a.value > b.value; });
   std::vector<std::string> out;
   for (const Figure& part : parts) {
-    const std::string key = remedy(part.name, work, layout);
+    const std::string key = worst->phase == "rollout" ? rollout_remedy(part.name, work, layout) : trainer_remedy(part.name, work, layout);
     if (!key.empty() && out.size() < 3) out.push_back(fmt::format("{} ({:.1f} GB): {}", part.name, part.value / 1e9, key));
   }
   return out;

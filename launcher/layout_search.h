@@ -23,9 +23,9 @@ struct FoundLayout {
   int64_t tried = 0, fitting = 0;
 };
 
-/// The fitting layout with the shortest steps (summed over stages); of equals the first, in an order that begins with what is simplest.
-/// With `max_staleness` not given, 1 in split. Stages whose model has no experts are not divided by expert parallelism. Pure.
-/// InputError "command line: …" when no layout at all is as wished.
+/// The fitting layout with the shortest steps (summed over rl stages; without any, over all); of equals the first, in an order that begins
+/// with what is simplest. With `max_staleness` not given, 1 in split. Stages whose model has no experts are not divided by expert
+/// parallelism. Pure. InputError "command line: …" when no layout at all is as wished.
 FoundLayout find_layout(const LayoutWish& wish, const std::vector<StageWork>& stages, const Device& device, const Efficiency& efficiency);
 
 /// A key to change for each of the largest parts of the worst phase, largest first, at most three: "activations: trainer.recompute: layer".

@@ -70,9 +70,13 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
   if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
   const int64_t tokens = micro * (prompt + completion);
   int64_t activations = activation_bytes(shape_, tokens, micro * completion);
-  if (recipe_.model.dtype == "bf16") activations += rounded_copies_bytes(shape_, tokens);
+  int64_t backward = backward_bytes(shape_, tokens, micro * completion);
+  if (recipe_.model.dtype == "bf16") {
+    activations += rounded_copies_bytes(shape_, tokens);
+    backward *= 2;  // a rounded copy of each gradient
+  }
   result_.memory.add("activations", activations);
-  result_.memory.add("backward pass", backward_bytes(shape_, tokens, micro * completion));
+  result_.memory.add("backward pass", backward);
 }
 
 void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt) {

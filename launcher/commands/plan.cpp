@@ -108,9 +108,18 @@ void print_step(const StepPlan& step) {
     fmt::print("    network      {} of gradients sent per rank and optimizer step\n", readable_bytes(step.gradient_bytes_sent));
 }
 
+/// Neighbours with the same roles on the same machine share a line: "rank 1 to 511: rollout trainer (any machine)".
+void print_roles(const std::vector<std::string>& roles) {
+  const auto what = [&](size_t rank) { return roles[rank].substr(roles[rank].find(':')); };
+  for (size_t first = 0, last = 0; first < roles.size(); first = last + 1) {
+    for (last = first; last + 1 < roles.size() && what(last + 1) == what(first);) ++last;
+    fmt::print("  {}\n", last == first ? roles[first] : fmt::format("rank {} to {}{}", first, last, what(first)));
+  }
+}
+
 void print_text(const pipeline::Recipe& recipe, const std::vector<std::string>& roles, const std::vector<StagePlan>& plan) {
   fmt::print("{}: {} stage(s)\n", recipe.run.name, plan.size());
-  for (const std::string& line : roles) fmt::print("  {}\n", line);
+  print_roles(roles);
   for (const StagePlan& stage : plan) {
     fmt::print("\n{} ({})\n", stage.name, stage.type);
     fmt::print("    model        {}, {} parameters, {} used by a token\n", stage.family, readable_count(stage.parameters),
@@ -171,7 +180,14 @@ void add_plan(CLI::App& program, Action& action) {
       "  cohort plan configs/r1_mini.yaml --ranks 4\n"
       "  cohort plan configs/r1.yaml --ranks 512 --gpu-memory 80GB\n"
       "  cohort plan configs/r1.yaml --ranks 512 --gpu-memory 80GB --simulate --stage reasoning --mean-length 8000");
-  command->callback([options, &action] { action = [options](comm::Communicator& world) { return plan(*options, world); }; });
+  command->callback([options, command, &action] {
+    try {
+      check_cluster_options(*command, options->cluster);
+    } catch (const InputError& error) {
+      throw SharedInputError(error.problems());
+    }
+    action = [options](comm::Communicator& world) { return plan(*options, world); };
+  });
 }
 
 }  // namespace cohort::launcher
