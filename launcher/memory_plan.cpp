@@ -24,6 +24,23 @@ int64_t kept_by_feed_forward(const model::Architecture& a, int64_t layer) {
          a.n_routed_experts;
 }
 
+int64_t kept_by_layer(const model::Architecture& a, int64_t layer) {
+  return 4 * a.hidden_size + kept_by_attention(a) + kept_by_feed_forward(a, layer);
+}
+
+/// Inputs of products that share one, and results: what rounding makes a second copy of.
+int64_t rounded_by_layer(const model::Architecture& a, int64_t layer) {
+  const int64_t d = a.hidden_size, h = a.num_attention_heads;
+  const int64_t attention =
+      a.uses_mla() ? 2 * d + a.q_lora_rank + h * (a.qk_nope_head_dim + a.kv_lora_rank + a.v_head_dim) : 3 * d + h * a.head_dim;
+  if (!a.is_moe_layer(layer)) return attention + 2 * d + a.intermediate_size;
+  return attention + a.num_experts_per_tok * (d + a.moe_intermediate_size) + a.n_shared_experts * (2 * d + a.moe_intermediate_size);
+}
+
+int64_t head_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+  return (tokens * a.hidden_size + trained * 2 * a.vocab_size) * kFloat;  // under the final norm; probabilities and logits
+}
+
 }  // namespace
 
 int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t tokens) {
@@ -31,16 +48,31 @@ int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t 
   return sequences * tokens * (a.cache_floats_per_token() + second_latent) * kFloat;
 }
 
-int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained, bool recompute) {
-  int64_t per_token = a.hidden_size;  // under the final norm
-  int64_t widest = 0;
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+  int64_t per_token = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) per_token += kept_by_layer(a, layer);
+  return tokens * per_token * kFloat + head_bytes(a, tokens, trained);
+}
+
+int64_t recomputed_activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+  int64_t largest = 0, routes = 0;
   for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
-    const int64_t kept = 4 * a.hidden_size + kept_by_attention(a) + kept_by_feed_forward(a, layer);
-    widest = std::max(widest, kept);
-    per_token += recompute ? a.hidden_size + (a.is_moe_layer(layer) ? 2 * a.num_experts_per_tok : 0) : kept;
+    largest = std::max(largest, kept_by_layer(a, layer));
+    routes += a.is_moe_layer(layer) ? 2 * a.num_experts_per_tok : 0;  // the first pass's choice of experts, 8 bytes each
   }
-  if (recompute) per_token += widest;
-  return (tokens * per_token + trained * 2 * a.vocab_size) * kFloat;
+  return tokens * (a.num_hidden_layers * a.hidden_size + routes + largest) * kFloat + head_bytes(a, tokens, trained);
+}
+
+int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens) {
+  int64_t per_token = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) per_token += rounded_by_layer(a, layer);
+  return tokens * per_token * kFloat;
+}
+
+int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
+  const bool experts = a.is_moe_layer(a.num_hidden_layers - 1);
+  const int64_t intermediate = experts ? a.n_shared_experts * a.moe_intermediate_size : a.intermediate_size;
+  return std::max(trained * a.vocab_size, tokens * (3 * intermediate + 2 * a.hidden_size)) * kFloat;
 }
 
 int64_t gradient_bytes(int64_t parameters, int64_t slots) {

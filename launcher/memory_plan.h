@@ -1,6 +1,7 @@
 #pragma once
 /// Bytes that one rank needs, from shapes alone. Weights, gradients, moments and the cache are exact up to small change; activations are
-/// what a forward pass leaves for the backward pass, within 5 % on the presets; what either needs for a moment comes on top.
+/// what a forward pass leaves for the backward pass, within 5 % on the presets; the backward pass's own work comes on top. The sum is
+/// compared with the peak of real runs by scripts/memory_check.py.
 
 #include <cstdint>
 #include <string>
@@ -26,6 +27,16 @@ int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t 
 /// With `recompute` (trainer.recompute: layer) a layer keeps its input, D, and the numbers of its experts, 2 K; the sum above counts once,
 /// for the widest layer, because one at a time is run again.
 int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained, bool recompute = false);
+
+/// The same with trainer.recompute: layer. Each layer keeps its input, D, and the largest layer is there once in full.
+int64_t recomputed_activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
+
+/// What the CPU's bf16 keeps on top of activation_bytes: each product keeps its own rounded copy of its input and of its result, in fp32.
+int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens);
+
+/// Gradients of values, at the moment when nothing of the forward pass is freed yet: the largest of the head's, V per predicted token, and
+/// of the last layer's feed-forward, 3 F + 2 D (experts run one after the other, so only a shared one counts: 3 I · shared + 2 D).
+int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
 
 /// Gradients: the buffer that backward passes add to, and the partial sums of the tree over `slots` parts of the batch on one rank
 /// (core/train/gradient_tree.h).

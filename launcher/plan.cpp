@@ -12,11 +12,6 @@ using pipeline::Recipe;
 
 constexpr uint64_t kProbes = 64;  // questions looked at
 
-struct PromptLengths {
-  int64_t longest = 0;
-  int64_t mean = 0;
-};
-
 class Planner {
  public:
   Planner(const Recipe& recipe, const pipeline::StageConfig& stage, int ranks)
@@ -42,7 +37,9 @@ class Planner {
   }
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt);
-  PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const;
+  PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
+    return launcher::prompt_lengths(recipe_, data, template_name);
+  }
   StepPlan step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const;
   std::optional<ExamplePlan> example_of(const pipeline::RlStage& body) const;
 
@@ -65,27 +62,22 @@ StagePlan Planner::plan() {
   return std::move(result_);
 }
 
-PromptLengths Planner::prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
-  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe_.run.seed));
-  const text::PromptTemplate& prompt_template = text::find_template(template_name);
-  PromptLengths lengths;
-  for (uint64_t i = 0; i < kProbes; ++i) {
-    const auto length = static_cast<int64_t>(prompt_template.render(questions.at(i).text(), *tokenizer_).size());
-    lengths.longest = std::max(lengths.longest, length);
-    lengths.mean += length;
-  }
-  lengths.mean /= static_cast<int64_t>(kProbes);
-  return lengths;
-}
-
 /// `sequences` of an optimizer step's batch, over all ranks.
 void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion) {
   const int64_t micro = micro_batch(sequences);
   result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / ranks_));
   result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? ranks_ : 1));
   if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
-  result_.memory.add("activations",
-                     activation_bytes(shape_, micro * (prompt + completion), micro * completion, recipe_.trainer.recompute == "layer"));
+  const int64_t tokens = micro * (prompt + completion);
+  int64_t activations = recipe_.trainer.recompute == "layer" ? recomputed_activation_bytes(shape_, tokens, micro * completion)
+                                                              : activation_bytes(shape_, tokens, micro * completion);
+  int64_t backward = backward_bytes(shape_, tokens, micro * completion);
+  if (recipe_.model.dtype == "bf16") {
+    activations += rounded_copies_bytes(shape_, tokens);
+    backward *= 2;  // a rounded copy of each gradient
+  }
+  result_.memory.add("activations", activations);
+  result_.memory.add("backward pass", backward);
 }
 
 void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt) {
@@ -95,14 +87,7 @@ void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t quest
 }
 
 void Planner::fill(const pipeline::PretrainStage& body) {
-  const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
-  int64_t prompt = 0;
-  int64_t completion = 0;
-  for (uint64_t i = 0; i < kProbes; ++i) {
-    const records::Demonstration document = corpus.at(i);
-    prompt = std::max<int64_t>(prompt, document.prompt_ids_size());
-    completion = std::max<int64_t>(completion, document.completion_ids_size());
-  }
+  const auto [prompt, completion] = document_lengths(recipe_, body);
   add_training(body.batch_size, prompt, completion);
 }
 
@@ -171,6 +156,32 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 }
 
 }  // namespace
+
+PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const std::string& template_name) {
+  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
+  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed));
+  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  PromptLengths lengths;
+  for (uint64_t i = 0; i < kProbes; ++i) {
+    const auto length = static_cast<int64_t>(prompt_template.render(questions.at(i).text(), *tokenizer).size());
+    lengths.longest = std::max(lengths.longest, length);
+    lengths.mean += length;
+  }
+  lengths.mean /= static_cast<int64_t>(kProbes);
+  return lengths;
+}
+
+std::pair<int64_t, int64_t> document_lengths(const Recipe& recipe, const pipeline::PretrainStage& stage) {
+  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
+  const data::PretrainCorpus corpus(stage.data, stage.mixture, *tokenizer, static_cast<uint64_t>(recipe.run.seed));
+  std::pair<int64_t, int64_t> longest;
+  for (uint64_t i = 0; i < kProbes; ++i) {
+    const records::Demonstration document = corpus.at(i);
+    longest.first = std::max<int64_t>(longest.first, document.prompt_ids_size());
+    longest.second = std::max<int64_t>(longest.second, document.completion_ids_size());
+  }
+  return longest;
+}
 
 std::vector<StagePlan> make_plan(const Recipe& recipe, int ranks) {
   std::vector<StagePlan> plans;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/pipeline/recipe.h"
@@ -42,6 +43,16 @@ struct StagePlan {
   std::optional<StepPlan> step;        ///< rl
   std::optional<ExamplePlan> example;  ///< rl
 };
+
+/// In tokens, over the first questions of a set.
+struct PromptLengths {
+  int64_t longest = 0;
+  int64_t mean = 0;
+};
+PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataConfig& data, const std::string& template_name);
+
+/// Longest prompt and completion of the first documents of a pretraining corpus.
+std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const pipeline::PretrainStage& stage);
 
 /// One entry per stage. The recipe must have passed check_recipe with this number of ranks.
 std::vector<StagePlan> make_plan(const pipeline::Recipe& recipe, int ranks);

@@ -10,6 +10,7 @@
 #include "core/base/text_util.h"
 #include "core/text/utf8.h"
 #include "distributed/roles/role.h"
+#include "launcher/cluster_options.h"
 #include "launcher/commands/command.h"
 #include "launcher/run_config.h"
 
@@ -25,6 +26,7 @@ struct PlanOptions {
   std::vector<std::string> settings;
   int ranks = 0;
   bool as_json = false;
+  ClusterOptions cluster;
 };
 
 /// Machines are known only for the ranks of this very job.
@@ -106,9 +108,18 @@ void print_step(const StepPlan& step) {
     fmt::print("    network      {} of gradients sent per rank and optimizer step\n", readable_bytes(step.gradient_bytes_sent));
 }
 
+/// Neighbours with the same roles on the same machine share a line: "rank 1 to 511: rollout trainer (any machine)".
+void print_roles(const std::vector<std::string>& roles) {
+  const auto what = [&](size_t rank) { return roles[rank].substr(roles[rank].find(':')); };
+  for (size_t first = 0, last = 0; first < roles.size(); first = last + 1) {
+    for (last = first; last + 1 < roles.size() && what(last + 1) == what(first);) ++last;
+    fmt::print("  {}\n", last == first ? roles[first] : fmt::format("rank {} to {}{}", first, last, what(first)));
+  }
+}
+
 void print_text(const pipeline::Recipe& recipe, const std::vector<std::string>& roles, const std::vector<StagePlan>& plan) {
   fmt::print("{}: {} stage(s)\n", recipe.run.name, plan.size());
-  for (const std::string& line : roles) fmt::print("  {}\n", line);
+  print_roles(roles);
   for (const StagePlan& stage : plan) {
     fmt::print("\n{} ({})\n", stage.name, stage.type);
     fmt::print("    model        {}, {} parameters, {} used by a token\n", stage.family, readable_count(stage.parameters),
@@ -121,16 +132,34 @@ void print_text(const pipeline::Recipe& recipe, const std::vector<std::string>& 
   }
 }
 
-int plan(const PlanOptions& options, comm::Communicator& world) {
-  const int ranks = options.ranks > 0 ? options.ranks : world.size();
-  const pipeline::Recipe recipe = load_recipe(options.config, options.settings, ranks, world);
-  if (world.rank() != 0) return kExitDone;
+void print_stages(const PlanOptions& options, const pipeline::Recipe& recipe, int ranks, const comm::Communicator& world) {
   const std::vector<std::string> roles = roles::describe_colocated(hosts_of(ranks, world));
   const std::vector<StagePlan> stages = make_plan(recipe, ranks);
   if (options.as_json) {
     print_json(recipe, roles, stages);
   } else {
     print_text(recipe, roles, stages);
+  }
+}
+
+/// The same on every rank, so that every rank finds the same errors; rank 0 speaks.
+void print_cluster(const PlanOptions& options, const pipeline::Recipe& recipe, int ranks, bool speaks) {
+  std::string text;
+  try {
+    text = cluster_output(options.cluster, recipe, ranks, options.as_json);
+  } catch (const InputError& error) {
+    throw SharedInputError(error.problems());
+  }
+  if (speaks) fmt::print("{}", text);
+}
+
+int plan(const PlanOptions& options, comm::Communicator& world) {
+  const int ranks = options.ranks > 0 ? options.ranks : world.size();
+  const pipeline::Recipe recipe = load_recipe(options.config, options.settings, ranks, world);
+  if (options.cluster.wanted()) {
+    print_cluster(options, recipe, ranks, world.rank() == 0);
+  } else if (world.rank() == 0) {
+    print_stages(options, recipe, ranks, world);
   }
   return kExitDone;
 }
@@ -145,10 +174,20 @@ void add_plan(CLI::App& program, Action& action) {
   command->add_option("settings", options->settings, "key.path=value, in place of what the file says");
   command->add_option("--ranks", options->ranks, "plan for so many ranks instead of those of this job")->check(CLI::Range(1, 1 << 20));
   command->add_flag("--json", options->as_json, "print JSON");
+  add_cluster_options(*command, options->cluster);
   command->footer(
-      "Memory is computed from shapes (launcher/memory_plan.h); activations are an estimate.\nExample:\n  cohort plan configs/r1_mini.yaml "
-      "--ranks 4");
-  command->callback([options, &action] { action = [options](comm::Communicator& world) { return plan(*options, world); }; });
+      "Memory is computed from shapes (launcher/memory_plan.h); activations are an estimate.\nExamples:\n"
+      "  cohort plan configs/r1_mini.yaml --ranks 4\n"
+      "  cohort plan configs/r1.yaml --ranks 512 --gpu-memory 80GB\n"
+      "  cohort plan configs/r1.yaml --ranks 512 --gpu-memory 80GB --simulate --stage reasoning --mean-length 8000");
+  command->callback([options, command, &action] {
+    try {
+      check_cluster_options(*command, options->cluster);
+    } catch (const InputError& error) {
+      throw SharedInputError(error.problems());
+    }
+    action = [options](comm::Communicator& world) { return plan(*options, world); };
+  });
 }
 
 }  // namespace cohort::launcher

@@ -102,6 +102,23 @@ TEST_CASE("activations grow with tokens, and by the vocabulary where tokens are 
   CHECK(activation_bytes(a, 10, 3) == 10 * one + 3 * 2 * 272 * 4);
 }
 
+TEST_CASE("with recompute a layer keeps its input, and one layer is there whole") {
+  const model::Architecture a = shape("dense_tiny");
+  CHECK(recomputed_activation_bytes(a, 1, 0) == 4 * (96 + 3 * 96 + (4 * 96 + (2 * 4 + 2 * 2) * 24 + 3 * 256)));
+  CHECK(recomputed_activation_bytes(a, 10, 3) == 10 * recomputed_activation_bytes(a, 1, 0) + 3 * 2 * 272 * 4);
+}
+
+TEST_CASE("a backward pass works on the head or on a feed-forward, whichever is larger") {
+  const model::Architecture a = shape("dense_tiny");
+  CHECK(backward_bytes(a, 10, 0) == 10 * (3 * 256 + 2 * 96) * 4);
+  CHECK(backward_bytes(a, 10, 100) == 100 * 272 * 4);
+}
+
+TEST_CASE("rounding keeps copies") {
+  const model::Architecture a = shape("dense_tiny");
+  CHECK(rounded_copies_bytes(a, 10) == 10 * 3 * (3 * 96 + 4 * 24 + 2 * 96 + 256) * 4);
+}
+
 TEST_CASE("bytes are written for people") {
   CHECK(readable_bytes(0) == "0 B");
   CHECK(readable_bytes(1023) == "1023 B");

@@ -74,6 +74,14 @@ TEST_CASE("exit codes: 0 when done, 2 for what the user can mend") {
   CHECK(run({"check", good.c_str()}) == 0);
   CHECK(run({"check", good.c_str(), "--ranks", "4"}) == 0);
   CHECK(run({"plan", good.c_str(), "--ranks", "2", "--json"}) == 0);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--gpu-memory", "80GB"}) == 0);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--gpu-memory", "80GB", "--simulate", "--json"}) == 0);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--gpu-memory", "80"}) == 2);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--simulate"}) == 2);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--expert-parallel", "2"}) == 2);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--mfu", "0.3"}) == 2);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--gpu-memory", "80GB", "--mfu", "1.5"}) == 2);
+  CHECK(run({"plan", good.c_str(), "--ranks", "2", "--gpu-memory", "80GB", "--expert-parallel", "3"}) == 2);
   CHECK(run({}) == 2);
   CHECK(run({"trian", good.c_str()}) == 2);
   CHECK(run({"check"}) == 2);
