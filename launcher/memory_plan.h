@@ -24,11 +24,10 @@ int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t 
 ///   dense feed-forward                  3 F
 ///   experts                             K (2 D + 3 I) + 3 I · shared + E
 /// and per predicted token the probabilities and logits, 2 V.
-/// With `recompute` (trainer.recompute: layer) a layer keeps its input, D, and the numbers of its experts, 2 K; the sum above counts once,
-/// for the widest layer, because one at a time is run again.
-int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained, bool recompute = false);
+int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
 
-/// The same with trainer.recompute: layer. Each layer keeps its input, D, and the largest layer is there once in full.
+/// The same with trainer.recompute: layer. Each layer keeps its input, D, and the numbers of its experts, 2 K; the sum
+/// above counts once, for the widest layer, because one at a time is run again.
 int64_t recomputed_activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
 
 /// What the CPU's bf16 keeps on top of activation_bytes: each product keeps its own rounded copy of its input and of its result, in fp32.
