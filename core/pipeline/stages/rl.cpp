@@ -342,7 +342,7 @@ class RlRun {
       return to_sums(sums);
     };
     const auto result = learner_.step(count, count * stage_.rollout.n, work);
-    session_.after_update(step, result.optimizer, result.loss(), [&](records::SkippedBatch& dump) { describe(batch, r, scale, dump); });
+    session_.after_update(step, result.optimizer, result.loss(), [&](records::SkippedBatch& dump) { describe(batch, r, *scale, dump); });
     return result;
   }
 
