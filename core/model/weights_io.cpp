@@ -88,7 +88,8 @@ void check_model_folder(const std::string& folder) {
   for (const auto& [name, info] : file.tensors())
     held += std::accumulate(info.shape.begin(), info.shape.end(), int64_t{1}, std::multiplies<>());
   const int64_t least = a.parameters() - a.vocab_size * a.hidden_size;  // without the head, which a reward model does not have
-  if (least > held)
+  constexpr int64_t kSmall = 1 << 24;  // a model of this size is built, so that every tensor that does not fit is named
+  if (least > kSmall && least / 2 > held)
     throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in model.safetensors, found one of at least {}",
                                  folder, held, least));
 }

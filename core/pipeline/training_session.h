@@ -69,7 +69,8 @@ class TrainingSession {
   /// A moment of all parameters, on the leader. Collective where the optimizer has a slice.
   at::Tensor whole_moment(const at::Tensor& mine);
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
-  /// Collective. A disk that is full or failing ends the run only where the checkpoint must be: at the start, at the end, and when asked to stop.
+  /// Collective. A disk that is full or failing ends the run only where the checkpoint must be: at the start, at the end, and when asked to
+  /// stop.
   void save(int64_t steps_done, bool must);
   void write(train::Checkpoint checkpoint, bool must) const;
 

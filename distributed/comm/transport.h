@@ -2,8 +2,9 @@
 /// What a kind of communicator has to supply: moving labelled messages between ranks, with a deadline.
 ///
 /// Every operation of Communicator is built from Transport::transfer, so the operations are the same code (and the same bits) on threads
-/// and on MPI; only sum may take a shorter way, with the same bits. A message is a fixed Header followed by its payload. The header is checked before memory for the payload is
-/// taken: a rank that makes another call, or the same call at another place, is found at the first message it sends.
+/// and on MPI; only sum may take a shorter way, with the same bits. A message is a fixed Header followed by its payload. The header is
+/// checked before memory for the payload is taken: a rank that makes another call, or the same call at another place, is found at the first
+/// message it sends.
 
 #include <cstdint>
 #include <span>

@@ -326,7 +326,8 @@ class RlRun {
   }
 
   /// Nothing when no token of the minibatch is trained: moments and weight decay must not move the weights then.
-  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r, rl::RolloutMismatch* mismatch) {
+  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r,
+                                                  rl::RolloutMismatch* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
     const std::optional<rl::AggregationScale> scale = global_scale(batch, r);
     if (!scale) return std::nullopt;
