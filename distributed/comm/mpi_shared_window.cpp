@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/text_util.h"
 #include "distributed/comm/communicator.h"
 #include "distributed/comm/mpi_transport.h"
@@ -33,7 +35,8 @@ std::unique_ptr<MpiSharedWindow> MpiSharedWindow::open(MPI_Comm comm) {
   int world = 0, here = 0;
   MPI_Comm_size(comm, &world);
   MPI_Comm_rank(comm, &w->rank_);
-  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, w->rank_, MPI_INFO_NULL, &w->comm_);
+  if (MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, w->rank_, MPI_INFO_NULL, &w->comm_) != MPI_SUCCESS)
+    throw Fault("MPI_Comm_split_type failed");
   MPI_Comm_set_errhandler(w->comm_, MPI_ERRORS_RETURN);
   MPI_Comm_size(w->comm_, &here);
   w->size_ = world;
@@ -44,7 +47,10 @@ std::unique_ptr<MpiSharedWindow> MpiSharedWindow::open(MPI_Comm comm) {
   void* mine = nullptr;
   good = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, w->comm_, &mine, &w->window_) == MPI_SUCCESS ? 1 : 0;
   MPI_Allreduce(MPI_IN_PLACE, &good, 1, MPI_INT, MPI_MIN, comm);
-  if (good == 0) return nullptr;
+  if (good == 0) {
+    if (w->rank_ == 0) log_warn("no memory can be shared between the ranks of this host (/dev/shm?): sums go through messages, slower");
+    return nullptr;
+  }
   for (int r = 0; r < world; ++r) {
     MPI_Aint size = 0;
     int unit = 0;
@@ -74,7 +80,7 @@ std::optional<MpiSharedWindow::Problem> MpiSharedWindow::strayed(const Header& h
   if (sequence < header.sequence) return std::nullopt;  // not here yet
   const Header theirs = board.calls[sequence % 2];
   if (board.sequence.load(std::memory_order_acquire) != sequence) return std::nullopt;  // look again later
-  if (std::memcmp(&theirs, &header, sizeof(Header)) == 0) return std::nullopt;
+  if (theirs == header) return std::nullopt;
   const std::string label(theirs.label, strnlen(theirs.label, kMaxLabel));
   if (theirs.sequence == header.sequence && theirs.operation == header.operation && label == header.label)
     return Problem{fmt::format("rank {} sends {} bytes where {} are expected", peer, theirs.bytes, header.bytes), {}};

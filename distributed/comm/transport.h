@@ -57,6 +57,9 @@ struct Header {
   uint32_t operation = 0;
   char label[kMaxLabel + 1] = {};
 
+  /// By fields: the bytes after the label are not set.
+  bool operator==(const Header&) const = default;
+
   static constexpr uint64_t kMagic = 0x31304d4d4f434843;
 };
 

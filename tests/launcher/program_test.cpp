@@ -142,6 +142,15 @@ TEST_CASE("generate and eval refuse what they cannot read or hold") {
                             "\n";
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "512"}) == 2);
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8"}) == 0);
+  for (const char* bad : {"nan", "inf", "-1", "1e-30", "0.0005", "101", "warm"}) {
+    CAPTURE(bad);
+    CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--temperature", bad}) == 2);
+    CHECK(run({"eval", "--model", path.c_str(), "--tasks", "add:1", "--questions", "3", "--max-new-tokens", "8", "--temperature", bad}) ==
+          2);
+  }
+  for (const char* bad : {"nan", "0", "1.5"})
+    CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--top-p", bad}) == 2);
+  CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--seed", "-1"}) == 2);
   CHECK(run({"eval", "--model", path.c_str(), "--tasks", "ad:1"}) == 2);
   CHECK(run({"eval", "--model", path.c_str(), "--tasks", "add:1", "--data", prompts.c_str()}) == 2);
   CHECK(run({"eval", "--model", path.c_str(), "--tasks", "add:1", "--questions", "3", "--samples", "2", "--max-new-tokens", "8",

@@ -1,4 +1,6 @@
 // The RL stage from end to end on a tiny model: every kind of objective takes its steps, and what it writes is what happened.
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
@@ -7,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/yaml_reader.h"
+#include "core/model/weights_io.h"
 #include "core/pipeline/pipeline.h"
 #include "tests/core/base/temp_dir.h"
 
@@ -89,6 +92,30 @@ TEST_CASE("samples are sorted by step, question and sample, and counted", "[pipe
   const auto metrics = lines_of(folder / "run/metrics.jsonl");
   CHECK(metrics.at(0).at("train/skipped") == 1.0);
   CHECK(metrics.at(0).at("train/num_gen_batches") == 3.0);
+}
+
+TEST_CASE("answers that nobody can judge move no weight", "[pipeline]") {
+  const TempDir folder;
+  std::ofstream rows(folder / "rows.jsonl");
+  for (int i = 0; i < 8; ++i)  // a ground truth that is no countdown: the verifier is undecided about every answer
+    rows << R"({"data_source":"own","prompt":"Reach )" << i
+         << R"(.","reward_model":{"ground_truth":"?"},"extra_info":{"verifier":"countdown"}})"
+         << "\n";
+  rows.close();
+  const std::vector<std::string> file = {"stages.rl.data.tasks=[]", "stages.rl.data.path=" + folder / "rows.jsonl",
+                                         "stages.rl.optim.weight_decay=1.0", "stages.rl.template=plain"};  // plain: every text is an answer
+  const auto values_after = [&](const std::vector<std::string>& more) {
+    auto all = file;
+    all.insert(all.end(), more.begin(), more.end());
+    const TempDir output;
+    run(output, all);
+    for (const auto& row : lines_of(output / "run/metrics.jsonl")) CHECK(row.at("train/skipped") == (more.empty() ? 0.0 : 1.0));
+    return model::load_model(output / "run/stages/rl/model")->parameters().values();
+  };
+  const Recipe recipe = config::read_config_text<Recipe>(kRecipe, "recipe", {});
+  const model::CausalLM start(stage_architecture(recipe, recipe.stages[0]), static_cast<uint64_t>(recipe.run.seed));
+  CHECK(at::equal(values_after({"stages.rl.rewards.undecided=drop"}), start.parameters().values()));
+  CHECK(!at::equal(values_after({}), start.parameters().values()));
 }
 
 TEST_CASE("a stage that runs again replaces its metrics", "[pipeline]") {

@@ -42,6 +42,16 @@ std::vector<nlohmann::json> metrics_of(const TempDir& folder) {
   return rows;
 }
 
+/// What a session of the recipe's stage works on.
+struct OpenStage {
+  TempDir folder;
+  Recipe recipe = recipe_in(folder, {});
+  SoloTeam solo;
+  std::unique_ptr<text::Tokenizer> tokenizer = text::make_tokenizer(recipe.tokenizer);
+  StageContext context{recipe, recipe.stages[0], "hash", solo, *tokenizer};
+  std::unique_ptr<model::CausalLM> model = context.start_model("", "");
+};
+
 constexpr const char* kAccuracy = "val-core/reasoning/accuracy/mean@1";
 
 }  // namespace
@@ -76,31 +86,21 @@ TEST_CASE("a run does not touch a folder that is not its own", "[pipeline]") {
 }
 
 TEST_CASE("a model that is not finite is neither saved nor passed on", "[pipeline]") {
-  const TempDir folder;
-  const Recipe recipe = recipe_in(folder, {});
-  SoloTeam solo;
-  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
-  const StageContext context{recipe, recipe.stages[0], "hash", solo, *tokenizer};
-  const auto model = context.start_model("", "");
-  CHECK_NOTHROW(require_finite(*model, "warm"));
-  TrainingSession session(context, *model, nullptr, {}, 80, 80);
+  const OpenStage stage;
+  CHECK_NOTHROW(require_finite(*stage.model, "warm"));
+  TrainingSession session(stage.context, *stage.model, nullptr, {}, 80, 80);
   session.begin();
-  model->parameters().values()[3] = std::nanf("");
+  stage.model->parameters().values()[3] = std::nanf("");
   session.finish_step(0, {}, "");  // nothing to save yet
   session.end_early();
   CHECK_THROWS_WITH(session.finish_step(1, {}, ""), Catch::Contains("stage warm: weights are not finite"));
-  CHECK(!std::filesystem::exists(folder / "run/checkpoints/warm/step_2"));
+  CHECK(!std::filesystem::exists(stage.folder / "run/checkpoints/warm/step_2"));
 }
 
 TEST_CASE("a session that ended early is resumed as ended", "[pipeline]") {
-  const TempDir folder;
-  const Recipe recipe = recipe_in(folder, {});
-  SoloTeam solo;
-  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
-  const StageContext context{recipe, recipe.stages[0], "hash", solo, *tokenizer};
-  const auto model = context.start_model("", "");
+  const OpenStage stage;
   {
-    TrainingSession session(context, *model, nullptr, {}, 80, 80);
+    TrainingSession session(stage.context, *stage.model, nullptr, {}, 80, 80);
     session.begin();
     session.finish_step(0, {}, "");
     CHECK(session.steps() == 80);
@@ -108,7 +108,7 @@ TEST_CASE("a session that ended early is resumed as ended", "[pipeline]") {
     session.finish_step(1, {}, "");
     CHECK(session.steps() == 2);
   }
-  const TrainingSession resumed(context, *model, nullptr, {}, 80, 80);
+  const TrainingSession resumed(stage.context, *stage.model, nullptr, {}, 80, 80);
   CHECK(resumed.first_step() == 2);
   CHECK(resumed.steps() == 2);
 }

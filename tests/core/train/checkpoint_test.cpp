@@ -93,6 +93,7 @@ const std::vector<Damage>& damages() {
       {"a manifest that names another file",
        [](const std::string& f) { replace(f + "/manifest.json", "state.safetensors", "../../elsewhere"); }},
       {"a manifest of another step", [](const std::string& f) { replace(f + "/manifest.json", "\"step\":\"2\"", "\"step\":\"3\""); }},
+      {"a manifest of another format", [](const std::string& f) { replace(f + "/manifest.json", "\"format\":1", "\"format\":99"); }},
       {"an empty folder", [](const std::string& f) { fs::remove_all(f), fs::create_directory(f); }},
       {"a file in place of the folder", [](const std::string& f) { fs::remove_all(f), write(f, "step"); }},
   };
