@@ -4,6 +4,8 @@
 /// The batch is cut into trainer.reduction_slots parts by position; each member works on its share of them, and gradients and sums are
 /// added in slot order (core/train/gradient_tree.h), so that the result has the same bits for any team size that divides the number of
 /// slots.
+///
+/// Only members that train take steps. The others may make a Learner and ask it who owns what.
 
 #include <functional>
 #include <vector>
@@ -31,10 +33,14 @@ class Learner {
   /// the loss.
   using Work = std::function<std::vector<double>(int64_t begin, int64_t end, model::MoeTrace* trace)>;
 
-  /// Collective. `count` items in `sequences` sequences (for the balance loss). Every member must call it with the same batch.
+  /// Whether this member trains.
+  bool trains() const { return trainers_ != nullptr; }
+
+  /// Collective among the members that train; the others must not call it. `count` items in `sequences` sequences (for the balance loss).
+  /// Every member must call it with the same batch.
   Result step(int64_t count, int64_t sequences, const Work& work);
 
-  /// [begin, end) of the slots that this member works on.
+  /// [begin, end) of the slots that this member works on; a member that does not train has none.
   std::pair<int64_t, int64_t> my_slots() const;
   /// The member that works on item `i` of `count`.
   int owner(int64_t i, int64_t count) const;
@@ -44,7 +50,8 @@ class Learner {
 
   model::CausalLM& model_;
   train::Optimizer& optimizer_;
-  Team& team_;
+  Team* trainers_;  ///< null where this member does not train
+  int64_t trainer_count_;
   int64_t slots_;
   double bias_rate_, aux_coeff_;
 };

@@ -74,6 +74,8 @@ void TrainingSession::restore() {
     set_biases(*reference_, tensors.at("reference_biases"));
   }
   optimizer_.set_steps(tensors.at("optimizer_steps").item<int64_t>());
+  if (const auto kept = tensors.find("pending"); kept != tensors.end())
+    pending.assign(static_cast<const char*>(kept->second.data_ptr()), static_cast<size_t>(kept->second.numel()));
   first_step_ = static_cast<int64_t>(manifest.step());
   cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
   has_eval_start = manifest.has_eval_start();
@@ -121,6 +123,7 @@ void TrainingSession::forget_earlier_attempts() {
 }
 
 void TrainingSession::save(int64_t steps_done) {
+  std::string state = on_save ? on_save() : "";
   if (context_.team.leads()) {
     metrics_->sync(), samples_->sync();
     train::Checkpoint c;
@@ -137,6 +140,7 @@ void TrainingSession::save(int64_t steps_done) {
                  {"router_biases", joined_biases(model_)},
                  {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
     if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});
+    if (!state.empty()) c.tensors["pending"] = at::from_blob(state.data(), {static_cast<int64_t>(state.size())}, at::kByte);
     train::save_checkpoint(context_.checkpoint_folder(), std::move(c), context_.recipe.trainer.keep_last);
   }
   context_.team.barrier("checkpoint");

@@ -4,6 +4,7 @@
 /// A stage makes its model, opens a session, runs `for (step = session.first_step(); step < steps; …)` and ends each step with
 /// finish_step(). What the session saves is everything a resumed stage needs to go on with the same bits.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,9 @@ class TrainingSession {
   uint64_t tokens = 0;  ///< sampled and trained on
   records::EvalResult eval_start;
   bool has_eval_start = false;
+  std::string pending;  ///< what on_save returned when the checkpoint was saved that this session began with
+  std::function<std::string()>
+      on_save;  ///< bytes of the stage's own state; called by every member whenever one is saved, the leader's count
 
   /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where
   /// this stage's metrics begin.

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "distributed/comm/subgroup.h"
 
 namespace cohort::comm {
 namespace {
@@ -74,6 +75,10 @@ Communicator::Communicator(std::shared_ptr<Transport> transport) : state_(std::m
 int Communicator::rank() const { return state_->transport->rank(); }
 int Communicator::size() const { return state_->transport->size(); }
 const std::string& Communicator::host(int rank) const { return state_->transport->host(rank); }
+
+Communicator Communicator::subgroup(std::vector<int> members, int id) const {
+  return Communicator(make_subgroup(state_->transport, std::move(members), id));
+}
 
 void Communicator::set_deadline(double seconds) {
   if (!(seconds > 0)) throw Fault(fmt::format("a deadline of {} s is not positive", seconds));

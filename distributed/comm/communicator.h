@@ -32,6 +32,9 @@ class Communicator {
   const std::string& host(int rank) const;  ///< name of the machine a rank runs on
   const std::string& host() const { return host(rank()); }
 
+  /// The ranks `members` (ascending, this one among them) as a group with collectives of its own; see subgroup.h. Not collective.
+  Communicator subgroup(std::vector<int> members, int id) const;
+
   /// Not collective: counts from this rank's next call on. Seconds, > 0.
   void set_deadline(double seconds);
 

@@ -125,7 +125,7 @@ int plan(const PlanOptions& options, comm::Communicator& world) {
   const int ranks = options.ranks > 0 ? options.ranks : world.size();
   const pipeline::Recipe recipe = load_recipe(options.config, options.settings, ranks, world);
   if (world.rank() != 0) return kExitDone;
-  const std::vector<std::string> roles = roles::describe_colocated(hosts_of(ranks, world));
+  const std::vector<std::string> roles = roles::describe_ranks(hosts_of(ranks, world), static_cast<int>(recipe.cluster.rollout_ranks));
   const std::vector<StagePlan> stages = make_plan(recipe, ranks);
   if (options.as_json) {
     print_json(recipe, roles, stages);

@@ -32,10 +32,10 @@ void check_from_stage(const pipeline::Recipe& recipe, const std::string& name) {
                          (near.empty() ? "" : " (did you mean '" + near + "'?)") + ", found \"" + printable(name) + "\"");
 }
 
-void log_roles(const comm::Communicator& world, int threads) {
+void log_roles(const comm::Communicator& world, int rollout_ranks, int threads) {
   std::vector<std::string> hosts;
   for (int rank = 0; rank < world.size(); ++rank) hosts.push_back(world.host(rank));
-  for (const std::string& line : roles::describe_colocated(hosts)) log_info("{}", line);
+  for (const std::string& line : roles::describe_ranks(hosts, rollout_ranks)) log_info("{}", line);
   log_info("{} thread{} per rank", threads, threads == 1 ? "" : "s");
 }
 
@@ -45,8 +45,9 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   install_stop_signals();
   init_log(recipe.run.output, world.rank(), world.size());
   world.set_deadline(recipe.cluster.deadline_s);
-  log_roles(world, share_cores(world));
-  roles::RankTeam team(world);
+  const int rollout_ranks = static_cast<int>(recipe.cluster.rollout_ranks);
+  log_roles(world, rollout_ranks, share_cores(world));
+  roles::RankTeam team(world, rollout_ranks);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
   return kExitDone;

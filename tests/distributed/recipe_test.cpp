@@ -31,8 +31,9 @@ stages:
     algorithm: {filter_groups: {enable: true, max_num_gen_batches: 3}, use_kl_in_reward: true, adv_estimator: reinforce_plus_plus_baseline, use_kl_loss: true, ref_update_interval: 2}
 )";
 
-Recipe recipe_in(const std::filesystem::path& folder) {
-  return config::read_config_text<Recipe>(kRecipe, "recipe", {"run.output=" + folder.string()});
+Recipe recipe_in(const std::filesystem::path& folder, std::vector<std::string> settings = {}) {
+  settings.push_back("run.output=" + folder.string());
+  return config::read_config_text<Recipe>(kRecipe, "recipe", settings);
 }
 
 std::string file(const std::filesystem::path& folder, const char* name) { return read_file((folder / name).string(), 1 << 26); }
@@ -76,6 +77,29 @@ TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes", "[
   }
 }
 
+TEST_CASE("ranks that only roll out or only train give the bytes of one process", "[recipe]") {
+  if (comm::MpiSession::world().size() > 1) return;
+  Scratch scratch("cohort_recipe_split", true);
+  for (int staleness : {0, 1, 2}) {
+    const auto here = scratch.path / std::to_string(staleness);
+    const std::vector<std::string> stale = {"cluster.max_staleness=" + std::to_string(staleness)};
+    SoloTeam solo;
+    run_recipe(recipe_in(here / "solo", stale), solo, {});
+    for (const auto& [ranks, rollout_ranks] : {std::pair(2, 1), std::pair(3, 2), std::pair(3, 1)}) {
+      const auto folder = here / (std::to_string(ranks) + "_" + std::to_string(rollout_ranks));
+      auto settings = stale;
+      settings.insert(settings.end(), {"cluster.placement=split", "cluster.rollout_ranks=" + std::to_string(rollout_ranks)});
+      comm::run_on_threads(ranks, [&](comm::Communicator c) {
+        roles::RankTeam team(c, rollout_ranks);
+        run_recipe(recipe_in(folder, settings), team, {});
+      });
+      check_same(here / "solo", folder);
+    }
+  }
+  CHECK(file(scratch.path / "0/solo", "samples/zero.jsonl") != file(scratch.path / "1/solo", "samples/zero.jsonl"));
+  CHECK(file(scratch.path / "1/solo", "samples/zero.jsonl") != file(scratch.path / "2/solo", "samples/zero.jsonl"));
+}
+
 TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() == 1) return;
@@ -83,10 +107,15 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process", "[re
   world.barrier("recipe test folder");
   roles::RankTeam team(world);
   run_recipe(recipe_in(scratch.path / "ranks"), team, {});
+  const int rollout_ranks = world.size() / 2;  // 2 ranks: 1 trains; 4 ranks: 2 train
+  roles::RankTeam split(world, rollout_ranks);
+  const std::vector<std::string> settings = {"cluster.placement=split", "cluster.rollout_ranks=" + std::to_string(rollout_ranks)};
+  run_recipe(recipe_in(scratch.path / "split", settings), split, {});
   if (world.rank() == 0) {
     SoloTeam solo;
     run_recipe(recipe_in(scratch.path / "solo"), solo, {});
     check_same(scratch.path / "solo", scratch.path / "ranks");
+    check_same(scratch.path / "solo", scratch.path / "split");
   }
   world.barrier("recipe test done");
 }

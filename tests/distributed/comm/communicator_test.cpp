@@ -306,4 +306,28 @@ TEST_CASE("wrong arguments are Faults") {
   CHECK_THROWS_AS(run_on_threads(0, [](Communicator) {}), Fault);
 }
 
+TEST_CASE("a subgroup talks on its own, at the same time as others and as the whole") {
+  test::everywhere([](Communicator world) {
+    std::vector<int> members;
+    for (int rank = world.rank() % 2; rank < world.size(); rank += 2) members.push_back(rank);
+    Communicator mine = world.subgroup(members, 7);
+    test::expect(mine.size() == static_cast<int>(members.size()) && members[static_cast<size_t>(mine.rank())] == world.rank(), "its ranks");
+    for (int round = 0; round < 3; ++round) {
+      const auto all = mine.all_gather("mine", std::to_string(world.rank()));
+      for (size_t i = 0; i < members.size(); ++i) test::expect(all[i] == std::to_string(members[i]), "bytes in member order");
+      std::vector<float> values(5, static_cast<float>(world.rank() % 2));
+      mine.sum("values", values);
+      test::expect(values[4] == static_cast<float>(world.rank() % 2) * static_cast<float>(mine.size()), "a sum over members");
+      if (world.rank() % 2 == 0) mine.barrier("even ranks make one call more");
+      test::expect(mine.broadcast("last", std::to_string(world.rank()), mine.size() - 1) == std::to_string(members.back()),
+                   "a root of its own");
+      test::expect(world.all_gather("whole", "x").size() == static_cast<size_t>(world.size()), "the whole group goes on");
+    }
+  });
+  Communicator self = Communicator::self();
+  CHECK_THROWS_WITH(self.subgroup({1}, 0), Catch::Contains("rank 0 is no member"));
+  CHECK_THROWS_WITH(self.subgroup({0, 0}, 0), Catch::Contains("ascending ranks below 1"));
+  CHECK_THROWS_WITH(self.subgroup({0}, -1), Catch::Contains("subgroup -1"));
+}
+
 }  // namespace cohort::comm
