@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/base/error.h"
 
@@ -122,6 +123,18 @@ int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64
   return static_cast<int64_t>(std::erase_if(summaries, [&](const records::Group& g) {
     return std::any_of(g.samples().begin(), g.samples().end(), [&](const auto& s) { return staleness(g, s, step) > max_staleness; });
   }));
+}
+
+int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& published) {
+  std::set<uint64_t> bad;
+  for (const records::Group& g : batch.asked())
+    for (const records::Sample& s : g.samples())
+      if (s.policy_version() != published.version || s.policy_step() != published.step) bad.insert(g.id());
+  auto* chosen = batch.mutable_chosen();
+  const auto kept = std::remove_if(chosen->begin(), chosen->end(), [&](uint64_t id) { return bad.count(id) > 0; });
+  const auto rejected = static_cast<int64_t>(chosen->end() - kept);
+  chosen->erase(kept, chosen->end());
+  return rejected;
 }
 
 void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& m) {

@@ -55,6 +55,16 @@ void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& m
 /// how many.
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness);
 
+/// Which weights sample.
+struct PolicyAge {
+  uint64_t version;  ///< optimizer steps they have taken
+  uint64_t step;     ///< RL steps the stage has finished
+};
+
+/// Takes from `batch.chosen` the groups with a sample of other weights than `published`, which the batch was to be sampled with; returns
+/// how many.
+int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& published);
+
 /// staleness/mean and /max over the samples, in RL steps, and staleness/dropped_groups.
 void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& metrics);
 

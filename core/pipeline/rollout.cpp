@@ -77,12 +77,16 @@ std::vector<std::string> gather_sample_lines(Team& team, const StageContext& c, 
   return lines;
 }
 
-records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine) {
+records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, PolicyAge& published) {
   Team* rollouts = team.rollouts();
   if (rollouts == &team) return mine;  // all members have made the same
-  for (const std::string& bytes : team.gather(rollouts && rollouts->leads() ? to_bytes(mine) : ""))
-    if (!bytes.empty()) return from_bytes<records::RolloutBatch>(bytes, "rollout batch");
-  throw Fault("nobody has rolled out a batch");
+  records::Sample age;
+  age.set_policy_version(published.version), age.set_policy_step(published.step);
+  const bool sampled = rollouts != nullptr && rollouts->leads();
+  const auto all = team.gather(sampled ? to_bytes(mine) : team.leads() ? to_bytes(age) : "");
+  age = from_bytes<records::Sample>(all.front(), "published weights");
+  published = {age.policy_version(), age.policy_step()};
+  return from_bytes<records::RolloutBatch>(all.at(static_cast<size_t>(team.trainer_count())), "rollout batch");
 }
 
 }  // namespace cohort::pipeline

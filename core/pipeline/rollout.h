@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/pipeline/rl_batch.h"
 #include "core/pipeline/stage_context.h"
 
 namespace cohort::pipeline {
@@ -13,12 +14,6 @@ struct RolloutSettings {
   const text::PromptTemplate* prompt_template;
   const generate::RolloutConfig* rollout;
   const reward::Scorer* scorer;
-};
-
-/// Which weights sample.
-struct PolicyAge {
-  uint64_t version;  ///< optimizer steps they have taken
-  uint64_t step;     ///< RL steps the stage has finished
 };
 
 /// My groups of `ids` (positions of the question set), as the coordinator deals them: rendered, sampled, scored. Collective
@@ -33,7 +28,8 @@ std::vector<records::Group> gather_summaries(Team& team, const std::vector<recor
 std::vector<std::string> gather_sample_lines(Team& team, const StageContext& context, const std::vector<records::Group>& mine,
                                              int64_t limit);
 
-/// A batch from the members that rolled it out to all members; `mine` counts only on the former. Collective.
-records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine);
+/// A batch from the members that rolled it out to all members; `mine` counts only on the former. `published`: the weights that it was to be
+/// sampled with; afterwards what the leader, which trains, says of it. Collective.
+records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, PolicyAge& published);
 
 }  // namespace cohort::pipeline

@@ -47,7 +47,8 @@ struct Rollout {
   std::vector<records::Group> groups;              ///< with token ids: those this member trains
   std::map<uint64_t, TrainGroup> mine;             ///< the same, once their turn has come
   uint64_t sampled_tokens = 0;
-  int64_t stale = 0;  ///< groups that were left out as too old
+  int64_t stale = 0;     ///< groups that were left out as too old …
+  int64_t rejected = 0;  ///< … and as sampled by other weights than the published ones; not kept in checkpoints
 };
 
 /// What a member that rolls out has in its hands before the batch is handed over.
@@ -101,7 +102,7 @@ class RlRun {
     Metrics m;
     Stopwatch whole;
     m["training/global_step"] = static_cast<double>(step + 1);
-    while (schedule_.needed_before(step)) hand_over(sample_batch(step));
+    while (schedule_.needed_before(step)) hand_over(sample_batch(step), step);
     Rollout rollout = std::move(pending_.front());
     pending_.pop_front();
     const bool more = schedule_.alongside(step);
@@ -110,9 +111,10 @@ class RlRun {
     m["timing_s/gen"] = rollout.batch.seconds();
     add_reward_metrics({rollout.batch.asked().begin(), rollout.batch.asked().end()}, m);
     if (max_staleness() > 0) add_staleness_metrics(rollout.summaries, static_cast<uint64_t>(step), rollout.stale, m);
+    if (max_staleness() > 0 || rollout.rejected > 0) m["staleness/rejected_groups"] = static_cast<double>(rollout.rejected);
     const uint64_t trained = learner_.trains() ? train(step, rollout, m) : 0;
     Stopwatch part;
-    if (more) hand_over(std::move(later));
+    if (more) hand_over(std::move(later), step);
     version_ = c_.team.publish(*policy_, static_cast<uint64_t>(session_.optimizer().steps()));
     m["timing_s/update_weights"] = part.lap();
     session_.tokens += rollout.sampled_tokens + trained;
@@ -179,15 +181,22 @@ class RlRun {
     return out;
   }
 
-  /// Brings a batch to all members, and each group to the one that trains it. Collective.
-  void hand_over(Sampled sampled) {
-    records::RolloutBatch batch = share_batch(c_.team, std::move(sampled.batch));
+  /// Brings a batch to all members, and each group to the one that trains it. What was sampled by other weights than those that `now` began
+  /// with is not trained on. Collective.
+  void hand_over(Sampled sampled, int64_t now) {
+    PolicyAge published{version_, static_cast<uint64_t>(now)};
+    records::RolloutBatch batch = share_batch(c_.team, std::move(sampled.batch), published);
     if (batch.step() + 1 != static_cast<uint64_t>(schedule_.next()))
       throw Fault(fmt::format("the batch of step {} came before that of step {}", batch.step(), schedule_.next() - 1));
     session_.cursor = batch.cursor();
+    const int64_t rejected = reject_other_weights(batch, published);
+    if (rejected > 0 && c_.team.leads())
+      log_warn("{} step {}: {} groups were sampled by other weights than the published ones and are not trained on", c_.stage.name,
+               batch.step() + 1, rejected);
     for (const std::string& line : batch.sample_lines()) session_.write_sample(line);
     batch.clear_sample_lines();
     Rollout r = to_rollout(std::move(batch));
+    r.rejected = rejected;
     // Groups that are not trained come back to the coordinator, so that the ledger sees every group exactly once.
     const auto owner = [&](uint64_t id) {
       const auto o = r.owner.find(id);
@@ -322,25 +331,34 @@ class RlRun {
             samples.begin() + static_cast<std::ptrdiff_t>(std::min(samples.size(), from + micro))});
   }
 
-  /// How far sampling and training log-probabilities are apart: 0 on the CPU by construction, and looked at every step.
+  /// Parts of the batch, by group or by the first item of a slot: added in this order, the sums have the same bits for any number of
+  /// members.
+  using Mismatches = std::map<uint64_t, rl::RolloutMismatch>;
+
+  /// How far sampling and training log-probabilities are apart: 0 on the CPU by construction while the policy is the one that sampled, and
+  /// looked at every step.
   void log_mismatch(const Rollout& r, Metrics& m) {
-    rl::RolloutMismatch mine;
+    Mismatches mine;
     for (const auto& [id, group] : r.mine)
       for (const TrainSample& s : group) {
         const auto packed = pack_samples({&s});
-        mine.add(rl::rollout_mismatch(packed.old_logprob_N, packed.rollout_logprob_N, packed.packing));
+        mine[id].add(rl::rollout_mismatch(packed.old_logprob_N, packed.rollout_logprob_N, packed.packing));
       }
     report_mismatch(mine, m);
   }
 
-  void report_mismatch(const rl::RolloutMismatch& mine, Metrics& m) {
-    rl::RolloutMismatch total;
-    for (const std::string& bytes : trainers().gather(std::string(reinterpret_cast<const char*>(&mine), sizeof mine))) {
-      rl::RolloutMismatch part;
-      if (bytes.size() != sizeof part) throw Fault("mismatch metrics: a member sent something else");
-      std::memcpy(&part, bytes.data(), sizeof part);
-      total.add(part);
+  void report_mismatch(const Mismatches& mine, Metrics& m) {
+    using Part = std::pair<uint64_t, rl::RolloutMismatch>;
+    const std::vector<Part> parts(mine.begin(), mine.end());
+    Mismatches all;
+    for (const std::string& bytes : trainers().gather({reinterpret_cast<const char*>(parts.data()), parts.size() * sizeof(Part)})) {
+      if (bytes.size() % sizeof(Part) != 0) throw Fault("mismatch metrics: a member sent something else");
+      std::vector<Part> theirs(bytes.size() / sizeof(Part));
+      std::memcpy(static_cast<void*>(theirs.data()), bytes.data(), bytes.size());
+      for (const auto& [key, part] : theirs) all[key].add(part);
     }
+    rl::RolloutMismatch total;
+    for (const auto& [key, part] : all) total.add(part);
     for (const auto& [name, value] : total.metrics()) m[name] = value;
   }
 
@@ -404,7 +422,7 @@ class RlRun {
   /// One optimizer step per minibatch and epoch. Returns the tokens trained on.
   uint64_t update(int64_t step, Rollout& r, Metrics& m) {
     rl::LossMetrics losses;
-    rl::RolloutMismatch mismatch;
+    Mismatches mismatch;
     double steps = 0.0, grad_norm = 0.0, skipped = 0.0;
     uint64_t tokens = 0;
     for (int64_t epoch = 0; epoch < algorithm_.ppo_epochs; ++epoch)
@@ -432,8 +450,7 @@ class RlRun {
   }
 
   /// Nothing when no token of the minibatch is trained: moments and weight decay must not move the weights then.
-  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r,
-                                                  rl::RolloutMismatch* mismatch) {
+  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r, Mismatches* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
     const std::optional<rl::AggregationScale> scale = global_scale(batch, r);
     if (!scale) return std::nullopt;
@@ -442,7 +459,7 @@ class RlRun {
       for_micro_batches(samples_of(batch, begin, end, r), [&](const std::vector<TrainSample*>& samples) {
         const PackedSamples p = pack_samples({samples.begin(), samples.end()});
         const RlLoss part = rl_loss(stage_, *policy_, p, c_.vocab_limit(*policy_), *scale, trace);
-        if (mismatch) mismatch->add(rl::rollout_mismatch(part.logprob_N, p.rollout_logprob_N, p.packing));
+        if (mismatch) (*mismatch)[static_cast<uint64_t>(begin)].add(rl::rollout_mismatch(part.logprob_N, p.rollout_logprob_N, p.packing));
         part.loss.backward();
         sums.add(part.metrics);
       });

@@ -68,14 +68,14 @@ class ModelRank {
   void run() {
     team_.begin_stage();
     for (int64_t step = now_.step; step < c_.steps; ++step) {
-      while (schedule_.needed_before(step)) hand_over(sample(step));
+      while (schedule_.needed_before(step)) hand_over(sample(step), step);
       const records::RolloutBatch batch = pending_.front();
       pending_.pop_front();
       const bool more = schedule_.alongside(step);
       std::pair<records::RolloutBatch, std::vector<records::Group>> later;
       if (more) later = sample(step);
       if (team_.trainers() != nullptr) train(batch);
-      if (more) hand_over(std::move(later));
+      if (more) hand_over(std::move(later), step);
       const uint64_t version =
           transfer_->run(static_cast<uint64_t>(step + 1), [&] { return std::vector<float>{weights_[0].item<float>()}; });
       const uint64_t published = c_.rollout_ranks > 0 ? version : static_cast<uint64_t>(step + 1);
@@ -100,7 +100,8 @@ class ModelRank {
     for (uint64_t id : team_.assign(static_cast<uint64_t>(step), ids)) {
       records::Group g;
       g.set_id(id), g.set_step(static_cast<uint64_t>(step));
-      g.add_samples()->set_policy_step(static_cast<uint64_t>(now));
+      records::Sample& s = *g.add_samples();
+      s.set_policy_step(static_cast<uint64_t>(now)), s.set_policy_version(version_);
       expect(weights_[0].item<float>() == static_cast<float>(now), "sampled with the weights the step begins with");
       out.second.push_back(g);
     }
@@ -110,8 +111,10 @@ class ModelRank {
     return out;
   }
 
-  void hand_over(std::pair<records::RolloutBatch, std::vector<records::Group>> sampled) {
-    records::RolloutBatch batch = pipeline::share_batch(team_, std::move(sampled.first));
+  void hand_over(std::pair<records::RolloutBatch, std::vector<records::Group>> sampled, int64_t now) {
+    pipeline::PolicyAge published{version_, static_cast<uint64_t>(now)};
+    records::RolloutBatch batch = pipeline::share_batch(team_, std::move(sampled.first), published);
+    expect(pipeline::reject_other_weights(batch, published) == 0, "sampled by the published weights");
     now_.cursor = batch.cursor();
     for (const auto& g : team_.exchange(std::move(sampled.second), [&](uint64_t id) { return owner(id); })) *batch.add_groups() = g;
     pending_.push_back(std::move(batch));
@@ -190,7 +193,7 @@ std::string violated(const Case& c, const Disk& disk) {
 
 }  // namespace
 
-TEST_CASE("whatever the network does, every question is trained once or its loss is reported", "[coordinator_model]") {
+TEST_CASE("fault 11: whatever the network does, every question is trained once or its loss is reported", "[coordinator_model]") {
   if (comm::MpiSession::world().size() > 1) return;  // once is enough
   constexpr uint64_t kSchedules = 10000;
   constexpr int kAttempts = 6;

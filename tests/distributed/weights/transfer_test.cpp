@@ -144,7 +144,7 @@ TEST_CASE("trainers that share the experts out, and ranks that roll out with oth
   }
 }
 
-TEST_CASE("weights that do not verify are refused and asked for again") {
+TEST_CASE("fault 13: weights that do not verify are refused and asked for again") {
   int64_t refused = 0;
   int times = 0;
   const auto once = [&](const SpoilingTransport::Spoil& spoil) {
