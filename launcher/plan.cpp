@@ -18,6 +18,7 @@ class Planner {
       : recipe_(recipe),
         stage_(stage),
         ranks_(ranks),
+        trainers_(ranks - static_cast<int>(recipe.cluster.rollout_ranks)),
         shape_(pipeline::stage_architecture(recipe, stage)),
         tokenizer_(text::make_tokenizer(recipe.tokenizer)) {}
 
@@ -36,7 +37,7 @@ class Planner {
     return std::min(recipe_.trainer.micro_batch_size, per_slot);
   }
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
-  void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt);
+  void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
   PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
     return launcher::prompt_lengths(recipe_, data, template_name);
   }
@@ -45,7 +46,7 @@ class Planner {
 
   const Recipe& recipe_;
   const pipeline::StageConfig& stage_;
-  int ranks_;
+  int ranks_, trainers_;  // of the job; of them those that train
   model::Architecture shape_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   StagePlan result_;
@@ -65,8 +66,8 @@ StagePlan Planner::plan() {
 /// `sequences` of an optimizer step's batch, over all ranks.
 void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion) {
   const int64_t micro = micro_batch(sequences);
-  result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / ranks_));
-  result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? ranks_ : 1));
+  result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / trainers_));
+  result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? trainers_ : 1));
   if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
   const int64_t tokens = micro * (prompt + completion);
   int64_t activations = recipe_.trainer.recompute == "layer" ? recomputed_activation_bytes(shape_, tokens, micro * completion)
@@ -80,8 +81,9 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
   result_.memory.add("backward pass", backward);
 }
 
-void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t prompt) {
-  const int64_t mine = (questions + ranks_ - 1) / ranks_ * rollout.n;
+/// `questions` shared by `ranks`.
+void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt) {
+  const int64_t mine = (questions + ranks - 1) / ranks * rollout.n;
   const int64_t together = std::max(rollout.n, std::min(rollout.max_num_seqs / rollout.n * rollout.n, mine));
   result_.memory.add("kv cache", kv_cache_bytes(shape_, together, prompt + rollout.max_response_length));
 }
@@ -100,20 +102,21 @@ void Planner::fill(const pipeline::RlStage& body) {
   if (!body.preference_model.empty())
     result_.memory.add("reward model",
                        weights(pipeline::stage_architecture(recipe_, *pipeline::find_stage(recipe_, body.preference_model))));
-  add_sampling(body.rollout, body.train_batch_size, prompts.longest);
+  const bool split = trainers_ < ranks_;
+  add_sampling(body.rollout, body.train_batch_size, split ? ranks_ - trainers_ : ranks_, prompts.longest);
   result_.step = step_of(body, prompts);
   result_.example = example_of(body);
 }
 
 void Planner::fill(const pipeline::RejectionSamplingStage& body) {
-  add_sampling(body.rollout, body.questions, prompt_lengths(body.data, body.prompt_template).longest);
+  add_sampling(body.rollout, body.questions, ranks_, prompt_lengths(body.data, body.prompt_template).longest);
 }
 
 void Planner::fill(const pipeline::RewardModelStage& body) {
   const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
   result_.memory.add("sampled policy", weights(shape_));
   add_training(2 * body.batch_size, prompts.longest + body.rollout.max_response_length, 0);
-  add_sampling(body.rollout, body.questions, prompts.longest);
+  add_sampling(body.rollout, body.questions, ranks_, prompts.longest);
 }
 
 StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const {
@@ -123,7 +126,7 @@ StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& pr
   step.sampling_rounds = body.algorithm.filter_groups.enable ? body.algorithm.filter_groups.max_num_gen_batches : 1;
   step.trained_tokens = step.sampled_tokens * body.algorithm.ppo_epochs;
   step.optimizer_steps = body.train_batch_size / body.ppo_mini_batch_size * body.algorithm.ppo_epochs;
-  step.gradient_bytes_sent = 2 * (ranks_ - 1) * (weights(shape_) / ranks_);
+  step.gradient_bytes_sent = 2 * (trainers_ - 1) * (weights(shape_) / trainers_);
   return step;
 }
 

@@ -19,7 +19,7 @@ struct StepPlan {
   int64_t sampling_rounds = 1;  ///< at most (dynamic sampling)
   int64_t trained_tokens = 0;   ///< over all passes
   int64_t optimizer_steps = 0;
-  int64_t gradient_bytes_sent = 0;  ///< per rank and optimizer step
+  int64_t gradient_bytes_sent = 0;  ///< per rank that trains, and optimizer step
 };
 
 /// A question as the model sees it, its own worked answer, and what that would earn.
@@ -54,7 +54,8 @@ PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataCon
 /// Longest prompt and completion of the first documents of a pretraining corpus.
 std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const pipeline::PretrainStage& stage);
 
-/// One entry per stage. The recipe must have passed check_recipe with this number of ranks.
+/// One entry per stage. The recipe must have passed check_recipe with this number of ranks. In placement split the memory of an RL stage is
+/// an upper bound for each rank: none both trains and rolls out.
 std::vector<StagePlan> make_plan(const pipeline::Recipe& recipe, int ranks);
 
 }  // namespace cohort::launcher

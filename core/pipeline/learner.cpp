@@ -42,25 +42,36 @@ std::vector<double> sum_by_slot(Team& team, const std::vector<std::vector<double
 
 Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate,
                  double aux_loss_coeff)
-    : model_(model), optimizer_(optimizer), team_(team), slots_(slots), bias_rate_(router_bias_update_rate), aux_coeff_(aux_loss_coeff) {
-  if (slots_ % team.size() != 0)
-    throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(team.size()) + " ranks, found " +
+    : model_(model),
+      optimizer_(optimizer),
+      trainers_(team.trainers()),
+      trainer_count_(team.trainer_count()),
+      slots_(slots),
+      bias_rate_(router_bias_update_rate),
+      aux_coeff_(aux_loss_coeff) {
+  if (slots_ % trainer_count_ != 0)
+    throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(trainer_count_) + " ranks that train, found " +
                      std::to_string(slots_));
 }
 
 std::pair<int64_t, int64_t> Learner::my_slots() const {
-  const int64_t share = slots_ / team_.size();
-  return {team_.index() * share, (team_.index() + 1) * share};
+  if (!trains()) return {0, 0};
+  const int64_t share = slots_ / trainer_count_;
+  return {trainers_->index() * share, (trainers_->index() + 1) * share};
 }
 
 std::pair<int64_t, int64_t> Learner::my_items(int64_t count) const {
   const auto [first, last] = my_slots();
+  if (first == last) return {0, 0};
   return {train::slot_range(count, slots_, first).first, train::slot_range(count, slots_, last - 1).second};
 }
 
-int Learner::owner(int64_t i, int64_t count) const { return static_cast<int>(train::slot_of(i, count, slots_) / (slots_ / team_.size())); }
+int Learner::owner(int64_t i, int64_t count) const {
+  return static_cast<int>(train::slot_of(i, count, slots_) / (slots_ / trainer_count_));
+}
 
 Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work) {
+  if (!trains()) throw Fault("a member that does not train was asked for an optimizer step");
   const bool mixture = !model_.router_biases().empty();
   train::GradientTree tree;
   std::vector<std::vector<double>> sums;
@@ -77,9 +88,9 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
   }
   reduce(tree.sum());
   const double norm = gradient_norm();
-  Result result{{}, sum_by_slot(team_, sums)};
+  Result result{{}, sum_by_slot(*trainers_, sums)};
   result.optimizer = std::isfinite(result.loss()) ? optimizer_.step(norm) : optimizer_.skip(norm);
-  if (!optimizer_.whole() && !result.optimizer.skipped) team_.all_gather(model_.parameters().values());
+  if (!optimizer_.whole() && !result.optimizer.skipped) trainers_->all_gather(model_.parameters().values());
   if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;
 }
@@ -87,9 +98,9 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
 void Learner::reduce(const at::Tensor& total) {
   const auto [begin, end] = optimizer_.range();
   if (optimizer_.whole()) {
-    team_.sum(total);
+    trainers_->sum(total);
   } else {
-    team_.reduce_scatter(total);
+    trainers_->reduce_scatter(total);
   }
   model_.parameters().grads().narrow(0, begin, end - begin).copy_(total.narrow(0, begin, end - begin));
 }
@@ -100,14 +111,14 @@ double Learner::gradient_norm() {
   // A member's slice is the parts of its slots, because the number of members divides that of slots.
   std::vector<std::vector<double>> mine;
   for (double squares : train::squares_by_slot(gradient, slots_, my_slots())) mine.push_back({squares});
-  return train::norm_of(sum_by_slot(team_, mine));
+  return train::norm_of(sum_by_slot(*trainers_, mine));
 }
 
 void Learner::update_biases(const std::vector<at::Tensor>& loads) {
   const auto biases = model_.router_biases();
   at::Tensor all = at::zeros({static_cast<int64_t>(biases.size()), biases.front().numel()}, at::kFloat);
   for (size_t i = 0; i < loads.size(); ++i) all[static_cast<int64_t>(i)].copy_(loads[i]);
-  team_.sum(all);  // counts: exact in any order
+  trainers_->sum(all);  // counts: exact in any order
   for (size_t i = 0; i < biases.size(); ++i) model::update_router_bias(biases[i], all[static_cast<int64_t>(i)], bias_rate_);
 }
 

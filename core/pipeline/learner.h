@@ -7,6 +7,8 @@
 ///
 /// Where the optimizer has a slice of the parameters only (trainer.optimizer_sharding), gradients are reduced to slices, each member
 /// updates its own and the slices are handed round: ZeRO-1, with the bits of the other way.
+///
+/// Only members that train take steps. The others may make a Learner and ask it who owns what.
 
 #include <functional>
 #include <vector>
@@ -35,10 +37,14 @@ class Learner {
   /// mixture of experts, must be passed to the forward pass and trace->balance_loss added to the loss.
   using Work = std::function<std::vector<double>(int64_t begin, int64_t end, model::MoeTrace* trace)>;
 
-  /// Collective. `count` items in `sequences` sequences (for the balance loss). Every member must call it with the same batch.
+  /// Whether this member trains.
+  bool trains() const { return trainers_ != nullptr; }
+
+  /// Collective among the members that train; the others must not call it. `count` items in `sequences` sequences (for the balance loss).
+  /// Every member must call it with the same batch.
   Result step(int64_t count, int64_t sequences, const Work& work);
 
-  /// [begin, end) of the slots that this member works on.
+  /// [begin, end) of the slots that this member works on; a member that does not train has none.
   std::pair<int64_t, int64_t> my_slots() const;
   /// [begin, end) of the items, of `count`, that this member works on.
   std::pair<int64_t, int64_t> my_items(int64_t count) const;
@@ -53,7 +59,8 @@ class Learner {
 
   model::CausalLM& model_;
   train::Optimizer& optimizer_;
-  Team& team_;
+  Team* trainers_;  ///< null where this member does not train
+  int64_t trainer_count_;
   int64_t slots_;
   double bias_rate_, aux_coeff_;
 };

@@ -191,6 +191,8 @@ std::vector<std::string> stage_hashes(const Recipe& recipe) {
       if (!by_name.count(input)) throw InputError(fmt::format("stages.{}: expected stages before it, found \"{}\"", stage.name, input));
       whole.inputs.push_back(input + " " + by_name[input]);
     }
+    const int64_t staleness = recipe.cluster.max_staleness;  // the one key of cluster that changes a result
+    if (staleness > 0 && std::holds_alternative<RlStage>(stage.body)) whole.inputs.push_back(fmt::format("max_staleness {}", staleness));
     hashes.push_back(xxh3_128_hex(config::write_config(whole)));
     by_name[stage.name] = hashes.back();
   }

@@ -62,12 +62,21 @@ struct ModelSection {
 
 struct ClusterSection {
   std::string placement = "colocated";
+  int64_t rollout_ranks = 0;
+  int64_t max_staleness = 0;
   int64_t expert_parallel_size = 1;
   double deadline_s = 600;
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.choice("placement", placement, {"colocated"}, "colocated: every rank rolls out, then trains");
+    v.choice("placement", placement, {"colocated", "split"},
+             "colocated: every rank rolls out, then trains; split: the last rollout_ranks ranks roll out, the others train");
+    v.integer("rollout_ranks", rollout_ranks, config::at_least(0), "ranks that only roll out, with placement split");
+    v.rule(placement != "split" || rollout_ranks > 0, "rollout_ranks", "at least 1 with placement split", std::to_string(rollout_ranks));
+    v.rule(placement == "split" || rollout_ranks == 0, "rollout_ranks", "0 with placement " + placement, std::to_string(rollout_ranks));
+    v.integer("max_staleness", max_staleness, config::between(0, 16),
+              "RL step s trains on answers of the policy of step max(0, s - max_staleness); above 0, ranks that roll out work on a later "
+              "batch while the others train. Changes the result");
     v.integer("expert_parallel_size", expert_parallel_size, config::between(1, 1), "ranks that share the experts; only 1 so far");
     v.number("deadline_s", deadline_s, config::positive(),
              "seconds without movement after which a communication names the missing ranks and fails");
@@ -366,13 +375,14 @@ model::Architecture stage_architecture(const Recipe& recipe, const StageConfig& 
 
 /// Problems that relate stages to each other or to the machine: names used twice, missing, later or of the wrong type, cycles, no stage at
 /// all, models that do not fit, templates and questions that the tokenizer cannot write, files that are missing or hold bad rows, lengths
-/// beyond the model's positions, ranks that do not divide trainer.reduction_slots. Lines come from `places`; bad rows are named by their
-/// own file and line. Empty: fine. `ranks` 0: not known. Reads every data file once. Does not communicate.
+/// beyond the model's positions, ranks that cannot be split as asked or do not divide trainer.reduction_slots. Lines come from `places`;
+/// bad rows are named by their own file and line. Empty: fine. `ranks` 0: not known. Reads every data file once. Does not communicate.
 std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places& places, int ranks);
 
 /// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads,
 /// the recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
-/// optimizer_sharding, recompute, max_num_seqs, run.output, save_freq, keep_last, …) is left out. InputError when a file cannot be read.
+/// optimizer_sharding, recompute, max_num_seqs, run.output, save_freq, keep_last, …) is left out; of cluster only max_staleness counts, in
+/// rl. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 
 }  // namespace cohort::pipeline

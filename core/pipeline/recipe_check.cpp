@@ -123,8 +123,19 @@ void RecipeCheck::check_run() {
 }
 
 void RecipeCheck::check_ranks() {
-  const int64_t slots = recipe_.trainer.reduction_slots;
-  if (ranks_ > 0 && slots % ranks_ != 0)
+  const int64_t slots = recipe_.trainer.reduction_slots, rollout_ranks = recipe_.cluster.rollout_ranks;
+  const bool split = recipe_.cluster.placement == "split";
+  if (ranks_ > 0 && split && rollout_ranks >= ranks_)
+    return problem("cluster.rollout_ranks",
+                   fmt::format("less than the {} rank{}, so that at least 1 trains", ranks_, ranks_ == 1 ? "" : "s"),
+                   std::to_string(rollout_ranks));
+  const int64_t trainers = ranks_ - (split ? rollout_ranks : 0);
+  if (ranks_ > 0 && split && slots % trainers != 0)
+    return problem("trainer.reduction_slots",
+                   fmt::format("a multiple of the {} ranks that train ({} ranks - {} that roll out; dp {} x ep {})", trainers, ranks_,
+                               rollout_ranks, trainers, 1),
+                   std::to_string(slots));
+  if (ranks_ > 0 && slots % trainers != 0)
     problem("trainer.reduction_slots", fmt::format("a multiple of the {} ranks (dp {} x ep {})", ranks_, ranks_, 1), std::to_string(slots));
 }
 

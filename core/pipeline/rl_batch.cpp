@@ -1,9 +1,13 @@
 #include "core/pipeline/rl_batch.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+
+#include "core/base/error.h"
 
 namespace cohort::pipeline {
 
@@ -104,6 +108,41 @@ void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& m
   m["response_length/mean"] = length.mean(), m["response_length/max"] = length.high, m["response_length/min"] = length.low;
   m["response_length/clip_ratio"] = truncated / samples;
   m["verifier/undecided_frac"] = verified > 0.0 ? undecided / verified : 0.0;
+}
+
+namespace {
+/// RL steps between the weights that sampled and the step that trains. Weights of the future are a Fault.
+uint64_t staleness(const records::Group& g, const records::Sample& s, uint64_t step) {
+  if (s.policy_step() > step)
+    throw Fault(fmt::format("step {}: group {} was sampled by weights of step {}", step, g.id(), s.policy_step()));
+  return step - s.policy_step();
+}
+}  // namespace
+
+int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness) {
+  return static_cast<int64_t>(std::erase_if(summaries, [&](const records::Group& g) {
+    return std::any_of(g.samples().begin(), g.samples().end(), [&](const auto& s) { return staleness(g, s, step) > max_staleness; });
+  }));
+}
+
+int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& published) {
+  std::set<uint64_t> bad;
+  for (const records::Group& g : batch.asked())
+    for (const records::Sample& s : g.samples())
+      if (s.policy_version() != published.version || s.policy_step() != published.step) bad.insert(g.id());
+  auto* chosen = batch.mutable_chosen();
+  const auto kept = std::remove_if(chosen->begin(), chosen->end(), [&](uint64_t id) { return bad.count(id) > 0; });
+  const auto rejected = static_cast<int64_t>(chosen->end() - kept);
+  chosen->erase(kept, chosen->end());
+  return rejected;
+}
+
+void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& m) {
+  Spread age;
+  for (const records::Group& g : summaries)
+    for (const records::Sample& s : g.samples()) age.add(static_cast<double>(staleness(g, s, step)));
+  m["staleness/mean"] = age.mean(), m["staleness/max"] = age.high;
+  m["staleness/dropped_groups"] = static_cast<double>(dropped);
 }
 
 }  // namespace cohort::pipeline

@@ -11,14 +11,16 @@
 namespace cohort::pipeline {
 
 std::vector<records::Group> roll_out(const StageContext& c, model::CausalLM& model, const RolloutSettings& s, uint64_t step,
-                                     const std::vector<uint64_t>& ids, uint64_t policy_version) {
+                                     const std::vector<uint64_t>& ids, const PolicyAge& policy) {
   std::vector<records::Group> groups;
   for (uint64_t id : c.team.assign(step, ids)) {
     auto one = eval::ask(*s.questions, static_cast<int64_t>(id), static_cast<int64_t>(id) + 1, 0, *s.prompt_template, c.tokenizer);
     one.front().set_step(step);
     groups.push_back(std::move(one.front()));
   }
-  eval::answer(groups, model, c.tokenizer, *s.rollout, *s.scorer, {c.seed(), c.stage.name, step}, policy_version);
+  eval::answer(groups, model, c.tokenizer, *s.rollout, *s.scorer, {c.seed(), c.stage.name, step}, policy.version);
+  for (records::Group& g : groups)
+    for (records::Sample& sample : *g.mutable_samples()) sample.set_policy_step(policy.step);
   return groups;
 }
 
@@ -58,7 +60,7 @@ std::string sample_line(const records::Group& g, const records::Sample& s, const
 
 }  // namespace
 
-std::vector<std::string> gather_sample_lines(const StageContext& c, const std::vector<records::Group>& mine, int64_t limit) {
+std::vector<std::string> gather_sample_lines(Team& team, const StageContext& c, const std::vector<records::Group>& mine, int64_t limit) {
   std::string bytes;
   int64_t count = 0;
   for (const records::Group& g : mine)
@@ -66,13 +68,25 @@ std::vector<std::string> gather_sample_lines(const StageContext& c, const std::v
       if (count++ < limit) bytes += sample_line(g, s, c.tokenizer) + "\n";
   std::vector<std::string> lines;
   // The coordinator deals contiguous shares of ascending ids, so members' lines in member order are ordered.
-  for (const std::string& part : c.team.gather(bytes))
+  for (const std::string& part : team.gather(bytes))
     for (size_t from = 0; from < part.size() && static_cast<int64_t>(lines.size()) < limit;) {
       const size_t end = part.find('\n', from);
       lines.push_back(part.substr(from, end - from));
       from = end + 1;
     }
   return lines;
+}
+
+records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, PolicyAge& published) {
+  Team* rollouts = team.rollouts();
+  if (rollouts == &team) return mine;  // all members have made the same
+  records::Sample age;
+  age.set_policy_version(published.version), age.set_policy_step(published.step);
+  const bool sampled = rollouts != nullptr && rollouts->leads();
+  const auto all = team.gather(sampled ? to_bytes(mine) : team.leads() ? to_bytes(age) : "");
+  age = from_bytes<records::Sample>(all.front(), "published weights");
+  published = {age.policy_version(), age.policy_step()};
+  return from_bytes<records::RolloutBatch>(all.at(static_cast<size_t>(team.trainer_count())), "rollout batch");
 }
 
 }  // namespace cohort::pipeline

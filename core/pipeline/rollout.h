@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/pipeline/rl_batch.h"
 #include "core/pipeline/stage_context.h"
 
 namespace cohort::pipeline {
@@ -15,14 +16,20 @@ struct RolloutSettings {
   const reward::Scorer* scorer;
 };
 
-/// My groups of `ids` (positions of the question set), as the coordinator deals them: rendered, sampled, scored. Collective.
+/// My groups of `ids` (positions of the question set), as the coordinator deals them: rendered, sampled, scored. Collective
+/// among the members that roll out.
 std::vector<records::Group> roll_out(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings, uint64_t step,
-                                     const std::vector<uint64_t>& ids, uint64_t policy_version);
+                                     const std::vector<uint64_t>& ids, const PolicyAge& policy);
 
 /// Summaries (eval::summary_of) of everybody's groups, ordered by id. Collective.
 std::vector<records::Group> gather_summaries(Team& team, const std::vector<records::Group>& mine);
 
 /// The lines of samples/STAGE.jsonl for the groups of one round, everybody's, ordered by (question, sample), at most `limit`. Collective.
-std::vector<std::string> gather_sample_lines(const StageContext& context, const std::vector<records::Group>& mine, int64_t limit);
+std::vector<std::string> gather_sample_lines(Team& team, const StageContext& context, const std::vector<records::Group>& mine,
+                                             int64_t limit);
+
+/// A batch from the members that rolled it out to all members; `mine` counts only on the former. `published`: the weights that it was to be
+/// sampled with; afterwards what the leader, which trains, says of it. Collective.
+records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, PolicyAge& published);
 
 }  // namespace cohort::pipeline

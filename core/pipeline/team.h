@@ -15,6 +15,10 @@
 
 #include "core/records/records.pb.h"
 
+namespace cohort::model {
+class CausalLM;
+}
+
 namespace cohort::pipeline {
 
 class Team {
@@ -25,10 +29,21 @@ class Team {
   virtual int size() const = 0;                ///< not collective
   bool leads() const { return index() == 0; }  ///< the member that writes metrics, samples and checkpoints
 
+  /// The members that train, and those that roll out, as teams of their own, for work in which the others take no part. The team itself
+  /// where every member does both; otherwise each member belongs to one of them, and the other one is null to it. Not collective.
+  virtual Team* trainers() { return this; }
+  virtual Team* rollouts() { return this; }
+  /// How many members train: these are the first, so that a trainer has the same index here and in trainers(). Not collective.
+  virtual int trainer_count() const { return size(); }
+
+  /// After trainers have changed `model`: the rollout members get their weights and router biases. Returns the trainers' `version`
+  /// (optimizer steps taken), on every member. Nothing is moved where every member trains.
+  virtual uint64_t publish(model::CausalLM& model, uint64_t version) = 0;
+
   /// Group ids start again. Not blocking, but called by every member.
   virtual void begin_stage() = 0;
 
-  /// The coordinator deals out the groups of one rollout round; returns those this member rolls out, ascending.
+  /// Deals out the groups of one rollout round; returns those this member rolls out, ascending. Collective among rollouts() only.
   /// Every id is given to exactly one member; the table is recorded so that a group trained twice or never is a Fault.
   virtual std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) = 0;
 
@@ -66,6 +81,7 @@ class SoloTeam final : public Team {
  public:
   int index() const override { return 0; }
   int size() const override { return 1; }
+  uint64_t publish(model::CausalLM&, uint64_t version) override { return version; }
   void begin_stage() override {}
   std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }

@@ -38,9 +38,11 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
   }
 }
 
-/// What this member updates of `count` parameters.
+/// What this member updates of `count` parameters: nothing where it does not train.
 std::pair<int64_t, int64_t> optimizer_range(const StageContext& context, int64_t count) {
-  return context.recipe.trainer.optimizer_sharding == "zero1" ? context.team.slice(count) : std::pair<int64_t, int64_t>(0, count);
+  const Team* trainers = context.team.trainers();
+  if (trainers == nullptr) return {0, 0};
+  return context.recipe.trainer.optimizer_sharding == "zero1" ? trainers->slice(count) : std::pair<int64_t, int64_t>(0, count);
 }
 
 }  // namespace
@@ -96,9 +98,11 @@ void TrainingSession::restore() {
     set_biases(*reference_, tensors.at("reference_biases"));
   }
   optimizer_.set_steps(tensors.at("optimizer_steps").item<int64_t>());
+  if (const auto kept = tensors.find("pending"); kept != tensors.end())
+    pending.assign(static_cast<const char*>(kept->second.data_ptr()), static_cast<size_t>(kept->second.numel()));
   first_step_ = static_cast<int64_t>(manifest.step());
   cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
-  skipped_in_a_row_ = manifest.skipped_in_a_row();
+  if (context_.team.trainers()) skipped_in_a_row_ = manifest.skipped_in_a_row();
   has_eval_start = manifest.has_eval_start();
   if (has_eval_start) eval_start = manifest.eval_start();
   ended_early_ = manifest.ended_early();
@@ -144,7 +148,8 @@ void TrainingSession::forget_earlier_attempts() {
 }
 
 at::Tensor TrainingSession::whole_moment(const at::Tensor& mine) {
-  return optimizer_.whole() ? mine : context_.team.gather_slices(mine, model_.parameters().size());
+  Team* trainers = context_.team.trainers();
+  return optimizer_.whole() || trainers == nullptr ? mine : trainers->gather_slices(mine, model_.parameters().size());
 }
 
 void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
@@ -158,6 +163,7 @@ void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
 }
 
 void TrainingSession::save(int64_t steps_done, bool must) {
+  std::string state = on_save ? on_save() : "";
   const at::Tensor moment1 = whole_moment(optimizer_.first_moment()), moment2 = whole_moment(optimizer_.second_moment());
   if (context_.team.leads()) {
     require_finite(model_, context_.stage.name);
@@ -176,6 +182,7 @@ void TrainingSession::save(int64_t steps_done, bool must) {
                  {"router_biases", joined_biases(model_)},
                  {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
     if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});
+    if (!state.empty()) c.tensors["pending"] = at::from_blob(state.data(), {static_cast<int64_t>(state.size())}, at::kByte);
     write(std::move(c), must);
   }
   context_.team.barrier("checkpoint");
@@ -189,7 +196,7 @@ void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const st
   const bool stop = context_.team.any(stop_requested(longest_step_));
   const bool last = step + 1 == steps_;
   // After a skipped update the weights are suspect: they must not push out the checkpoints before them.
-  const bool due = skipped_in_a_row_ == 0 && (step + 1) % context_.recipe.trainer.save_freq == 0;
+  const bool due = (step + 1) % context_.recipe.trainer.save_freq == 0 && !context_.team.any(skipped_in_a_row_ > 0);
   if (stop || last || due) save(step + 1, stop || last);
   if (stop && !last) {
     const std::string reason = stop_reason();
@@ -209,7 +216,7 @@ void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& u
   skipped_now_ = step == last_skipped_ ? skipped_now_ + 1 : 1, last_skipped_ = step;
   records::SkippedBatch dump;
   describe(dump);
-  const auto parts = context_.team.gather(to_bytes(dump));
+  const auto parts = context_.team.trainers()->gather(to_bytes(dump));
   const std::string what = fmt::format("{} step {}: loss {}, gradient norm {}: not finite, no update was made", context_.stage.name,
                                        step + 1, loss, update.grad_norm);
   if (context_.team.leads()) {
@@ -225,7 +232,7 @@ void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& u
         write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
     log_warn("{}; cohort replay {}", what, file);
   }
-  context_.team.barrier("skipped batch");  // a member that gives up ends the others: not before the batch is written
+  context_.team.trainers()->barrier("skipped batch");  // a member that gives up ends the others: not before the batch is written
   const int64_t most = context_.recipe.trainer.max_skipped_in_a_row;
   if (skipped_in_a_row_ >= most)
     throw Fault(

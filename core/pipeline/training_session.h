@@ -36,6 +36,9 @@ class TrainingSession {
   uint64_t tokens = 0;  ///< sampled and trained on
   records::EvalResult eval_start;
   bool has_eval_start = false;
+  std::string pending;  ///< what on_save returned when the checkpoint was saved that this session began with
+  std::function<std::string()>
+      on_save;  ///< bytes of the stage's own state; called by every member whenever one is saved, the leader's count
 
   /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where
   /// this stage's metrics begin.
@@ -49,7 +52,7 @@ class TrainingSession {
   /// Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
-  /// Collective; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
+  /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
   /// OUTPUT/bad_batches (core/pipeline/skipped_batch.h), and trainer.max_skipped_in_a_row of them in a row are a Fault. `describe` adds
   /// this member's samples, and the normalisers, to the record.
   void after_update(int64_t step, const train::Optimizer::Step& update, double loss,

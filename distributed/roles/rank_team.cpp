@@ -10,6 +10,8 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/model/causal_lm.h"
+#include "distributed/roles/role.h"
 
 namespace cohort::roles {
 namespace {
@@ -33,7 +35,13 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 
 }  // namespace
 
-RankTeam::RankTeam(comm::Communicator communicator) : communicator_(std::move(communicator)) {}
+RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks)
+    : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks) {
+  if (rollout_ranks == 0) return;
+  const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
+  auto& mine = rolls_out ? rollouts_ : trainers_;
+  mine = std::make_unique<RankTeam>(communicator_.split("roles", rolls_out ? 1 : 0));
+}
 
 void RankTeam::begin_stage() {
   if (!round_.empty()) {
@@ -41,16 +49,19 @@ void RankTeam::begin_stage() {
     throw Fault(fmt::format("step {}: group {}, assigned to rank {}, was never exchanged, and a new stage begins", step_, id, rank));
   }
   ledger_ = Ledger();
+  transfer_.reset();
 }
 
 std::vector<uint64_t> RankTeam::assign(uint64_t step, const std::vector<uint64_t>& group_ids) {
+  if (split() && !rollouts_) throw Fault(fmt::format("step {}: rank {} does not roll out", step, index()));
+  comm::Communicator& dealt_among = split() ? rollouts_->communicator_ : communicator_;
   std::string bytes;
-  if (leads()) {
-    const records::Assignment assignment = assign_groups(step, group_ids, size());
-    ledger_.assign(assignment);
+  if (dealt_among.rank() == 0) {
+    const records::Assignment assignment = assign_groups(step, group_ids, dealt_among.size());
+    if (!split()) ledger_.assign(assignment);
     bytes = assignment.SerializeAsString();
   }
-  const records::Assignment assignment = parse_assignment(communicator_.broadcast("assignment", std::move(bytes)), step, size());
+  const records::Assignment assignment = parse_assignment(dealt_among.broadcast("assignment", std::move(bytes)), step, dealt_among.size());
   std::vector<uint64_t> asked = group_ids;
   std::sort(asked.begin(), asked.end());
   if (!std::equal(asked.begin(), asked.end(), assignment.group_ids().begin(), assignment.group_ids().end())) {
@@ -60,14 +71,54 @@ std::vector<uint64_t> RankTeam::assign(uint64_t step, const std::vector<uint64_t
   step_ = step;
   std::vector<uint64_t> mine;
   for (int i = 0; i < assignment.group_ids_size(); ++i) {
-    const int rank = static_cast<int>(assignment.ranks(i));
+    const int rank = first_rollout_rank() + static_cast<int>(assignment.ranks(i));
     round_.emplace(assignment.group_ids(i), rank);
     if (rank == index()) mine.push_back(assignment.group_ids(i));
   }
   return mine;
 }
 
+void RankTeam::learn_round() {
+  std::string bytes;
+  if (index() == first_rollout_rank()) {
+    records::Assignment dealt;
+    dealt.set_step(step_);
+    for (const auto& [id, rank] : round_) dealt.add_group_ids(id), dealt.add_ranks(static_cast<uint32_t>(rank));
+    bytes = dealt.SerializeAsString();
+  }
+  bytes = communicator_.broadcast("dealt", std::move(bytes), first_rollout_rank());
+  records::Assignment dealt;
+  dealt.ParseFromString(bytes);  // only for its step: a trainer does not know which one comes
+  dealt = parse_assignment(bytes, rollouts_ ? step_ : dealt.step(), size());
+  std::map<uint64_t, int> round;
+  for (int i = 0; i < dealt.group_ids_size(); ++i) {
+    const int rank = static_cast<int>(dealt.ranks(i));
+    if (rank < first_rollout_rank())
+      throw Fault(fmt::format("step {}: group {} was dealt to rank {}, which trains", dealt.step(), dealt.group_ids(i), rank));
+    round.emplace(dealt.group_ids(i), rank);
+  }
+  if (rollouts_ && round != round_) throw Fault(fmt::format("step {}: rank {} knows another assignment", step_, index()));
+  step_ = dealt.step();
+  round_ = std::move(round);
+  if (leads()) ledger_.assign(dealt);
+}
+
+uint64_t RankTeam::publish(model::CausalLM& model, uint64_t version) {
+  if (!split()) return version;
+  if (!transfer_ || transferred_ != model.parameters().values().data_ptr()) {  // a stage has one model
+    transferred_ = model.parameters().values().data_ptr();
+    auto tensors = weights::tensors_of(model);
+    std::vector<weights::TensorInfo> infos;
+    for (const auto& [info, values] : tensors) infos.push_back(info);
+    weights::Layout from(static_cast<size_t>(size())), to(static_cast<size_t>(size()));
+    for (int rank = 0; rank < size(); ++rank) (rank < trainer_count_ ? from : to)[static_cast<size_t>(rank)] = weights::whole(infos);
+    transfer_ = std::make_unique<weights::Transfer>(communicator_, std::move(tensors), from, to);
+  }
+  return transfer_->run(version, [&] { return weights::canary_logprobs(model); });
+}
+
 std::vector<records::Group> RankTeam::exchange(std::vector<records::Group> mine, const Owner& owner) {
+  if (split()) learn_round();
   std::vector<records::Group> received = unpack(communicator_.all_to_all("groups", pack(mine, owner)), owner);
   settle(mine, received);
   round_.clear();

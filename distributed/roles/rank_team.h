@@ -1,11 +1,13 @@
 #pragma once
-/// pipeline::Team over a Communicator: one member per rank, rank 0 coordinates (placement colocated).
+/// pipeline::Team over a Communicator: one member per rank. Rank 0 coordinates: it keeps the ledger, and in placement colocated it deals
+/// out the groups. In placement split the first rank that rolls out deals them, so that no rollout waits for a rank that trains; the ledger
+/// learns of it in exchange.
 ///
-/// Consumes: group ids from the stage, groups rolled out by this rank. Waits for: the coordinator's assignment; all other ranks in
-/// exchange. Unblocked by: the slowest rank, or its deadline.
+/// Consumes: group ids from the stage, groups rolled out by this rank. Waits for: the assignment; all other ranks in exchange. Unblocked
+/// by: the slowest rank, or its deadline.
 ///
 /// Rules the stage must keep (each broken one is a Fault naming group, step and rank):
-/// * all members call assign with the same step and ids;
+/// * all members that roll out call assign with the same step and ids;
 /// * after assign, maybe several times in one step, one exchange brings back every group that was assigned since the last exchange, each by
 ///   the member it was assigned to, with Group.step as assigned. Groups to be dropped are dropped after the exchange;
 /// * a group id is used once per stage: begin_stage starts the count again.
@@ -13,6 +15,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,12 +23,19 @@
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
 #include "distributed/roles/coordinator.h"
+#include "distributed/weights/transfer.h"
 
 namespace cohort::roles {
 
 class RankTeam final : public pipeline::Team {
  public:
-  explicit RankTeam(comm::Communicator communicator);
+  /// The last `rollout_ranks` ranks only roll out, the others only train; 0: every rank does both. Collective, unless 0.
+  explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0);
+
+  Team* trainers() override { return split() ? trainers_.get() : this; }
+  Team* rollouts() override { return split() ? rollouts_.get() : this; }
+  int trainer_count() const override { return trainer_count_; }
+  uint64_t publish(model::CausalLM& model, uint64_t version) override;
 
   /// Forgets which groups were trained: ids start again. Fault when a round is open. Sends nothing, but every member must call it.
   void begin_stage() override;
@@ -45,6 +55,10 @@ class RankTeam final : public pipeline::Team {
  private:
   using Owner = std::function<int(uint64_t group_id)>;
 
+  bool split() const { return trainer_count_ < size(); }
+  int first_rollout_rank() const { return split() ? trainer_count_ : 0; }
+  /// Placement split: every rank, and the ledger, learns which rank rolled out what.
+  void learn_round();
   /// My groups as bytes for each member. Fault unless they are exactly those I was assigned.
   std::vector<std::string> pack(const std::vector<records::Group>& mine, const Owner& owner) const;
   /// The groups in what each member sent. Fault unless they are exactly those of the round that I own.
@@ -57,6 +71,10 @@ class RankTeam final : public pipeline::Team {
   int owner_of(const Owner& owner, uint64_t group_id) const;
 
   comm::Communicator communicator_;
+  int trainer_count_;
+  std::unique_ptr<RankTeam> trainers_, rollouts_;  // placement split: the one that this rank belongs to
+  std::unique_ptr<weights::Transfer> transfer_;    // of the model that was published last
+  const void* transferred_ = nullptr;
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only

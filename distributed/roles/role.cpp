@@ -6,9 +6,12 @@
 
 namespace cohort::roles {
 
-Roles colocated_roles(int rank, int ranks) {
+Roles roles_of(int rank, int ranks, int rollout_ranks) {
   if (rank < 0 || rank >= ranks) throw Fault(fmt::format("there is no rank {} of {}", rank, ranks));
-  return {.coordinator = rank == 0, .rollout = true, .trainer = true};
+  if (rollout_ranks < 0 || rollout_ranks >= ranks) throw Fault(fmt::format("{} of {} ranks cannot only roll out", rollout_ranks, ranks));
+  if (rollout_ranks == 0) return {.coordinator = rank == 0, .rollout = true, .trainer = true};
+  const bool rolls_out = rank >= ranks - rollout_ranks;
+  return {.coordinator = rank == 0, .rollout = rolls_out, .trainer = !rolls_out};
 }
 
 std::string describe_roles(int rank, const Roles& roles, const std::string& host) {
@@ -19,11 +22,11 @@ std::string describe_roles(int rank, const Roles& roles, const std::string& host
   return line + " (" + host + ")";
 }
 
-std::vector<std::string> describe_colocated(const std::vector<std::string>& hosts) {
+std::vector<std::string> describe_ranks(const std::vector<std::string>& hosts, int rollout_ranks) {
   std::vector<std::string> lines;
   const int ranks = static_cast<int>(hosts.size());
   for (int rank = 0; rank < ranks; ++rank) {
-    lines.push_back(describe_roles(rank, colocated_roles(rank, ranks), hosts[static_cast<size_t>(rank)]));
+    lines.push_back(describe_roles(rank, roles_of(rank, ranks, rollout_ranks), hosts[static_cast<size_t>(rank)]));
   }
   return lines;
 }

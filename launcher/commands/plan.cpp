@@ -133,7 +133,7 @@ void print_text(const pipeline::Recipe& recipe, const std::vector<std::string>& 
 }
 
 void print_stages(const PlanOptions& options, const pipeline::Recipe& recipe, int ranks, const comm::Communicator& world) {
-  const std::vector<std::string> roles = roles::describe_colocated(hosts_of(ranks, world));
+  const std::vector<std::string> roles = roles::describe_ranks(hosts_of(ranks, world), static_cast<int>(recipe.cluster.rollout_ranks));
   const std::vector<StagePlan> stages = make_plan(recipe, ranks);
   if (options.as_json) {
     print_json(recipe, roles, stages);

@@ -38,11 +38,11 @@ void check_from_stage(const pipeline::Recipe& recipe, const std::string& name) {
 }
 
 /// Which rank is where, as what, on what. Collective.
-void log_roles(comm::Communicator& world, int threads) {
+void log_roles(comm::Communicator& world, int rollout_ranks, int threads) {
   std::vector<std::string> hosts;
   for (int rank = 0; rank < world.size(); ++rank) hosts.push_back(world.host(rank));
   const auto places = world.all_gather("places", fmt::format("pid {}, CPU, {} thread{}", getpid(), threads, threads == 1 ? "" : "s"));
-  const auto lines = roles::describe_colocated(hosts);
+  const auto lines = roles::describe_ranks(hosts, rollout_ranks);
   for (size_t rank = 0; rank < lines.size(); ++rank) log_info("{} {}", lines[rank], places[rank]);
 }
 
@@ -80,9 +80,10 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   const std::unique_ptr<RunLock> lock = hold_run_folder(recipe.run.output, world);
   init_log(recipe.run.output, world.rank(), world.size());
   world.set_deadline(recipe.cluster.deadline_s);
-  log_roles(world, share_cores(world));
+  const int rollout_ranks = static_cast<int>(recipe.cluster.rollout_ranks);
+  log_roles(world, rollout_ranks, share_cores(world));
   watch_walltime(recipe.run);
-  roles::RankTeam team(world);
+  roles::RankTeam team(world, rollout_ranks);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
   return kExitDone;

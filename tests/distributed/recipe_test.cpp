@@ -14,6 +14,7 @@
 #include "distributed/comm/mpi_session.h"
 #include "distributed/comm/thread_world.h"
 #include "distributed/roles/rank_team.h"
+#include "tests/distributed/forwarding_team.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -86,26 +87,12 @@ struct Scratch {
 };
 
 /// A team that asks everybody to stop from the n-th question whether to stop.
-class Stopping final : public Team {
+class Stopping final : public test::ForwardingTeam {
  public:
-  Stopping(Team& team, int questions) : team_(team), left_(questions) {}
-  int index() const override { return team_.index(); }
-  int size() const override { return team_.size(); }
-  void begin_stage() override { team_.begin_stage(); }
-  std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& ids) override { return team_.assign(step, ids); }
-  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>& owner) override {
-    return team_.exchange(std::move(mine), owner);
-  }
-  std::vector<std::string> gather(const std::string& mine) override { return team_.gather(mine); }
-  void sum(at::Tensor flat) override { team_.sum(flat); }
-  void reduce_scatter(at::Tensor flat) override { team_.reduce_scatter(flat); }
-  void all_gather(at::Tensor flat) override { team_.all_gather(flat); }
-  at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }
-  bool any(bool mine) override { return team_.any(mine || --left_ <= 0); }
-  void barrier(const char* label) override { team_.barrier(label); }
+  Stopping(Team& team, int questions) : ForwardingTeam(team), left_(questions) {}
+  bool any(bool mine) override { return ForwardingTeam::any(mine || --left_ <= 0); }
 
  private:
-  Team& team_;
   int left_;
 };
 
@@ -120,11 +107,21 @@ bool run_some(const Recipe& recipe, Team& team, int steps) {
   }
 }
 
+/// How one run of the recipe is laid out; rollout_ranks > 0: placement split.
 struct Leg {
   int ranks;
   Settings settings;
+  int rollout_ranks = 0;
+
+  Settings all_settings() const {
+    Settings all = settings;
+    if (rollout_ranks > 0) all.insert(all.end(), {"cluster.placement=split", "cluster.rollout_ranks=" + std::to_string(rollout_ranks)});
+    return all;
+  }
 };
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {4, kWays[2]}, {1, kWays[2]}, {2, kWays[0]}, {4, kWays[1]}};
+const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[2]},
+                                 {1, kWays[2]}, {2, kWays[0]}, {2, kWays[0], 1}, {4, kWays[1]}};
 
 }  // namespace
 
@@ -146,6 +143,31 @@ TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, how
     }
 }
 
+TEST_CASE("ranks that only roll out or only train give the bytes of one process", "[recipe]") {
+  if (comm::MpiSession::world().size() > 1) return;
+  Scratch scratch("cohort_recipe_split", true);
+  for (int staleness : {0, 1, 2}) {
+    const auto here = scratch.path / std::to_string(staleness);
+    const std::string stale = "cluster.max_staleness=" + std::to_string(staleness);
+    SoloTeam solo;
+    run_recipe(recipe_in(here / "solo", {stale}), solo, {});
+    for (const Leg& leg : kSplits) {
+      CAPTURE(staleness, leg.ranks, leg.rollout_ranks, leg.settings);
+      const auto folder =
+          here / (std::to_string(leg.ranks) + "_" + std::to_string(leg.rollout_ranks) + "_" + std::to_string(&leg - kSplits.data()));
+      auto settings = leg.all_settings();
+      settings.push_back(stale);
+      comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
+        roles::RankTeam team(c, leg.rollout_ranks);
+        run_recipe(recipe_in(folder, settings), team, {});
+      });
+      check_same(here / "solo", folder);
+    }
+  }
+  CHECK(file(scratch.path / "0/solo", "samples/zero.jsonl") != file(scratch.path / "1/solo", "samples/zero.jsonl"));
+  CHECK(file(scratch.path / "1/solo", "samples/zero.jsonl") != file(scratch.path / "2/solo", "samples/zero.jsonl"));
+}
+
 TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends with the bytes of one undisturbed process", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;
@@ -157,8 +179,8 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
     REQUIRE(legs < 20);
     const Leg& leg = kRelay[legs % kRelay.size()];
     comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
-      roles::RankTeam team(c);
-      const bool finished = run_some(recipe_in(relay, leg.settings), team, legs == 0 ? 2 : 1);
+      roles::RankTeam team(c, leg.rollout_ranks);
+      const bool finished = run_some(recipe_in(relay, leg.all_settings()), team, legs == 0 ? 2 : 1);
       if (c.rank() == 0) done = finished;
     });
     if (legs > 0) continue;
@@ -173,13 +195,16 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
   check_same(alone, relay);
 }
 
-TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, however memory is shared") {
+TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, however memory and work are shared") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() == 1) return;
   Scratch scratch("cohort_recipe_mpi_" + std::to_string(world.size()), world.rank() == 0);
   world.barrier("recipe test folder");
   roles::RankTeam team(world);
   for (size_t way = 0; way < kWays.size(); ++way) run_recipe(recipe_in(scratch.path / std::to_string(way), kWays[way]), team, {});
+  const Leg split{world.size(), kWays[1], world.size() / 2};  // 2 ranks: 1 trains; 4 ranks: 2 train
+  roles::RankTeam split_team(world, split.rollout_ranks);
+  run_recipe(recipe_in(scratch.path / "split", split.all_settings()), split_team, {});
   // Two steps in one layout, the rest in another, under MPI as on threads.
   CHECK_FALSE(run_some(recipe_in(scratch.path / "relay", kWays[2]), team, 2));
   if (world.rank() == 0) {
@@ -190,7 +215,7 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, howev
   world.barrier("relay handed on");
   run_recipe(recipe_in(scratch.path / "relay", kWays[1]), team, {});
   if (world.rank() == 0) {
-    for (const char* other : {"0", "1", "2", "relay"}) {
+    for (const char* other : {"0", "1", "2", "split", "relay"}) {
       CAPTURE(other);
       check_same(scratch.path / "solo", scratch.path / other);
     }

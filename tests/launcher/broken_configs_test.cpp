@@ -208,6 +208,27 @@ TEST_CASE("a graph with many paths is checked as fast as one with few") {
   CHECK(problems(text).size() >= size_t{2} * kPairs);
 }
 
+TEST_CASE("ranks that cannot be split as asked") {
+  const auto split = [](const std::string& ranks) {
+    return with({{3, "trainer: {reduction_slots: 4}\ncluster: {placement: split" + ranks + "}"}});
+  };
+  CHECK(problems(split(", rollout_ranks: 2"), {}, 4) == Lines{});
+  CHECK(problems(split(", rollout_ranks: 2, max_staleness: 1"), {}, 3) == Lines{});
+  CHECK(problems(split(", rollout_ranks: 2"), {}, 0) == Lines{});
+  CHECK(problems(split(""), {}, 4) == Lines{"c.yaml:4: cluster.rollout_ranks: expected at least 1 with placement split, found 0"});
+  CHECK(problems(split(", rollout_ranks: 4"), {}, 4) ==
+        Lines{"c.yaml:4: cluster.rollout_ranks: expected less than the 4 ranks, so that at least 1 trains, found 4"});
+  CHECK(problems(split(", rollout_ranks: 1"), {}, 1) ==
+        Lines{"c.yaml:4: cluster.rollout_ranks: expected less than the 1 rank, so that at least 1 trains, found 1"});
+  CHECK(problems(split(", rollout_ranks: 1"), {}, 4) ==
+        Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 3 ranks that train (4 ranks - 1 that roll out; dp 3 x ep 1), "
+              "found 4"});
+  CHECK(problems(split(", rollout_ranks: 1, max_staleness: 17"), {}, 2) ==
+        Lines{"c.yaml:4: cluster.max_staleness: expected an integer between 0 and 16, found 17"});
+  CHECK(problems(with({{3, "cluster: {rollout_ranks: 1}"}}), {}, 2) ==
+        Lines{"c.yaml:3: cluster.rollout_ranks: expected 0 with placement colocated, found 1"});
+}
+
 TEST_CASE("stages that do not form a graph") {
   const std::string model = "expected a stage before this one that makes a model (pretrain, sft, rl), found ";
   check_all({

@@ -18,6 +18,7 @@ StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
     for (int64_t i = begin; i < end; ++i) documents.push_back(corpus.at(static_cast<uint64_t>(step * stage.batch_size + i)));
     return documents;
   });
+  c.team.publish(*out.model, static_cast<uint64_t>(session.optimizer().steps()));
   *out.result.mutable_eval() = evaluate(c, *out.model, stage.eval_template, stage.data);
   session.describe(out.result);
   return out;

@@ -68,6 +68,44 @@ std::unique_ptr<model::CausalLM> scalar_model(const model::CausalLM& backbone, c
   return model;
 }
 
+/// One optimizer step; returns what to show of it.
+std::string train_step(const StageContext& c, const RewardModelStage& stage, model::CausalLM& model, TrainingSession& session,
+                       Learner& learner, int64_t step, const std::vector<Comparison>& all, Metrics& m) {
+  const int64_t n = static_cast<int64_t>(all.size()), micro = c.recipe.trainer.micro_batch_size;
+  Stopwatch clock;
+  uint64_t trained = 0;
+  int64_t epoch = -1;
+  std::vector<int64_t> order;
+  std::vector<const Comparison*> batch;
+  for (int64_t i = step * stage.batch_size; i < (step + 1) * stage.batch_size; ++i) {
+    if (i / n != epoch) epoch = i / n, order = shuffled(n, RandomStream(c.seed(), "rm/" + c.stage.name, {static_cast<uint64_t>(epoch)}));
+    batch.push_back(&all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
+    trained += batch.back()->chosen.size() + batch.back()->rejected.size();
+  }
+  const auto work = [&](int64_t begin, int64_t end, model::MoeTrace*) {
+    double loss_sum = 0.0, right = 0.0;
+    for (int64_t from = begin; from < end; from += micro) {
+      const auto part = comparison_loss(model, {batch.begin() + from, batch.begin() + std::min(end, from + micro)},
+                                        static_cast<double>(stage.batch_size));
+      loss_sum += part.loss.item<double>(), right += part.right;
+      part.loss.backward();
+    }
+    return std::vector<double>{loss_sum, right};
+  };
+  const auto r = learner.step(stage.batch_size, stage.batch_size, work);
+  session.after_update(step, r.optimizer, r.loss(), [&](records::SkippedBatch& dump) {
+    dump.set_global_sequences(static_cast<double>(stage.batch_size));
+    const auto [begin, end] = learner.my_items(stage.batch_size);
+    for (int64_t i = begin; i < end; ++i) *dump.add_samples() = to_skipped(*batch[static_cast<size_t>(i)], static_cast<uint64_t>(i));
+  });
+  session.tokens += trained;
+  m["training/global_step"] = static_cast<double>(step + 1);
+  m["train/loss"] = r.sums[0], m["rm/accuracy"] = r.sums[1] / static_cast<double>(stage.batch_size);
+  m["actor/grad_norm"] = r.optimizer.grad_norm, m["actor/lr"] = r.optimizer.lr, m["train/skipped"] = r.optimizer.skipped ? 1.0 : 0.0;
+  m["timing_s/step"] = clock.seconds();
+  return fmt::format("loss {:.3f} accuracy {:.2f}", r.sums[0], r.sums[1] / static_cast<double>(stage.batch_size));
+}
+
 }  // namespace
 
 StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stage) {
@@ -84,42 +122,11 @@ StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stag
   Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, 0.0, 0.0);
   session.begin();
   if (session.tokens == 0) session.tokens = sampled;
-  const int64_t micro = c.recipe.trainer.micro_batch_size;
-  int64_t epoch = -1;
-  std::vector<int64_t> order;
   for (int64_t step = session.first_step(); step < steps; ++step) {
-    Stopwatch clock;
-    uint64_t trained = 0;
-    std::vector<const Comparison*> batch;
-    for (int64_t i = step * stage.batch_size; i < (step + 1) * stage.batch_size; ++i) {
-      if (i / n != epoch) epoch = i / n, order = shuffled(n, RandomStream(c.seed(), "rm/" + c.stage.name, {static_cast<uint64_t>(epoch)}));
-      batch.push_back(&all[static_cast<size_t>(order[static_cast<size_t>(i % n)])]);
-      trained += batch.back()->chosen.size() + batch.back()->rejected.size();
-    }
-    const auto work = [&](int64_t begin, int64_t end, model::MoeTrace*) {
-      double loss_sum = 0.0, right = 0.0;
-      for (int64_t from = begin; from < end; from += micro) {
-        const auto part = comparison_loss(*out.model, {batch.begin() + from, batch.begin() + std::min(end, from + micro)},
-                                          static_cast<double>(stage.batch_size));
-        loss_sum += part.loss.item<double>(), right += part.right;
-        part.loss.backward();
-      }
-      return std::vector<double>{loss_sum, right};
-    };
-    const auto r = learner.step(stage.batch_size, stage.batch_size, work);
-    session.after_update(step, r.optimizer, r.loss(), [&](records::SkippedBatch& dump) {
-      dump.set_global_sequences(static_cast<double>(stage.batch_size));
-      const auto [begin, end] = learner.my_items(stage.batch_size);
-      for (int64_t i = begin; i < end; ++i) *dump.add_samples() = to_skipped(*batch[static_cast<size_t>(i)], static_cast<uint64_t>(i));
-    });
-    session.tokens += trained;
     Metrics m;
-    m["training/global_step"] = static_cast<double>(step + 1);
-    m["train/loss"] = r.sums[0], m["rm/accuracy"] = r.sums[1] / static_cast<double>(stage.batch_size);
-    m["actor/grad_norm"] = r.optimizer.grad_norm, m["actor/lr"] = r.optimizer.lr;
-    m["train/skipped"] = r.optimizer.skipped ? 1.0 : 0.0;
-    m["timing_s/step"] = clock.seconds();
-    session.finish_step(step, m, fmt::format("loss {:.3f} accuracy {:.2f}", r.sums[0], r.sums[1] / static_cast<double>(stage.batch_size)));
+    std::string note;
+    if (learner.trains()) note = train_step(c, stage, *out.model, session, learner, step, all, m);
+    session.finish_step(step, m, note);
   }
   session.describe(out.result);
   return out;

@@ -1,6 +1,6 @@
 // Reinforcement learning with verifiable rewards: GRPO and its relatives (core/rl), as in the algorithm box of DeepSeekMath:
 //
-//   for step:
+//   for step:                                                                       (below, batches may be sampled a few steps ahead)
 //     sample G answers to each of a batch of questions with the current policy         roll_out, core/generate
 //     score them                                                                       core/reward
 //     advantages inside each group                                                     rl::compute_advantage
@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <optional>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -21,9 +23,11 @@
 #include "core/pipeline/preference.h"
 #include "core/pipeline/rl_batch.h"
 #include "core/pipeline/rollout.h"
+#include "core/pipeline/rollout_schedule.h"
 #include "core/pipeline/skipped_batch.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/training_session.h"
+#include "core/pipeline/wire.h"
 #include "core/rl/advantage.h"
 #include "core/rl/dynamic_sampling.h"
 #include "core/rl/grpo_loss.h"
@@ -34,15 +38,23 @@
 namespace cohort::pipeline {
 namespace {
 
-/// What a rollout step produced, the same on all members except `mine`.
+/// A batch of rollouts that is to be trained on: the same on all members but `groups` and `mine`.
 struct Rollout {
-  std::vector<records::Group> summaries;           ///< everybody's trained groups, by id
+  records::RolloutBatch batch;                     ///< everybody's groups as summaries, with those that are not trained on
+  std::vector<records::Group> summaries;           ///< of the groups that are trained on, by id
   std::vector<std::vector<uint64_t>> minibatches;  ///< group ids of each optimizer step
-  std::map<uint64_t, TrainGroup> mine;             ///< the groups this member trains
-  std::vector<records::Group> asked;               ///< everybody's groups, with those that were filtered out
-  int64_t sample_lines = 0;                        ///< asked, with those that were filtered out
+  std::map<uint64_t, int> owner;                   ///< group id → the member that trains it
+  std::vector<records::Group> groups;              ///< with token ids: those this member trains
+  std::map<uint64_t, TrainGroup> mine;             ///< the same, once their turn has come
   uint64_t sampled_tokens = 0;
-  int64_t rounds = 0;
+  int64_t stale = 0;     ///< groups that were left out as too old …
+  int64_t rejected = 0;  ///< … and as sampled by other weights than the published ones; not kept in checkpoints
+};
+
+/// What a member that rolls out has in its hands before the batch is handed over.
+struct Sampled {
+  records::RolloutBatch batch;
+  std::vector<records::Group> mine;
 };
 
 class RlRun {
@@ -55,13 +67,15 @@ class RlRun {
         questions_(stage.data, c.seed()),
         policy_(c.start_model(stage.from, stage.model)),
         preference_(stage.preference_model.empty() ? reward::Preference() : load_preference(c, stage.preference_model)),
-        reference_(algorithm_.needs_reference() ? copy_of_policy() : nullptr),
+        reference_(algorithm_.needs_reference() && c.team.trainers() ? copy_of_policy() : nullptr),
         session_(c, *policy_, reference_.get(), stage.optim, stage.steps, stage.steps * minibatch_count() * algorithm_.ppo_epochs),
         learner_(*policy_, session_.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, 0.0) {}
 
   StageOutput run() {
     if (!session_.has_eval_start) session_.eval_start = evaluate_now(), session_.has_eval_start = true;
+    session_.on_save = [this] { return pending_bytes(); };
     session_.begin();
+    restore_pending();
     for (int64_t step = session_.first_step(); step < stage_.steps; ++step) run_step(step);
     StageOutput out;
     *out.result.mutable_eval() = evaluate_now();
@@ -82,57 +96,179 @@ class RlRun {
 
   records::EvalResult evaluate_now() { return evaluate(c_, *policy_, stage_.prompt_template, stage_.data, preference_); }
 
+  /// rollout_schedule.h says what is sampled when. What is sampled alongside this step is sampled before it changes the weights; where
+  /// other members do it, while these train.
   void run_step(int64_t step) {
     Metrics m;
-    Stopwatch whole, part;
+    Stopwatch whole;
     m["training/global_step"] = static_cast<double>(step + 1);
-    Rollout rollout = roll_out_batch(step);
-    m["timing_s/gen"] = part.lap();
-    add_reward_metrics(rollout.asked, m);
+    while (schedule_.needed_before(step)) hand_over(sample_batch(step), step);
+    Rollout rollout = std::move(pending_.front());
+    pending_.pop_front();
+    const bool more = schedule_.alongside(step);
+    Sampled later;
+    if (more) later = sample_batch(step);
+    m["timing_s/gen"] = rollout.batch.seconds();
+    add_reward_metrics({rollout.batch.asked().begin(), rollout.batch.asked().end()}, m);
+    if (max_staleness() > 0) add_staleness_metrics(rollout.summaries, static_cast<uint64_t>(step), rollout.stale, m);
+    if (max_staleness() > 0 || rollout.rejected > 0) m["staleness/rejected_groups"] = static_cast<double>(rollout.rejected);
+    const uint64_t trained = learner_.trains() ? train(step, rollout, m) : 0;
+    Stopwatch part;
+    if (more) hand_over(std::move(later), step);
+    version_ = c_.team.publish(*policy_, static_cast<uint64_t>(session_.optimizer().steps()));
+    m["timing_s/update_weights"] = part.lap();
+    session_.tokens += rollout.sampled_tokens + trained;
+    const double seconds = whole.seconds();
+    m["perf/total_num_tokens"] = static_cast<double>(rollout.sampled_tokens + trained), m["timing_s/step"] = seconds;
+    m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
+    m["train/num_gen_batches"] = static_cast<double>(rollout.batch.rounds());
+    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0)
+      add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
+    std::string note = fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean"));
+    if (const double* age = m.find("staleness/mean")) note += fmt::format(" staleness {:.1f} dropped {}", *age, rollout.stale);
+    if (const double* weight = m.find("rollout_corr/rollout_is_mean"); weight && max_staleness() > 0)
+      note += fmt::format(" weight {:.3f}", *weight);
+    session_.finish_step(step, m, note);
+  }
+
+  /// Everything between a batch and new weights, on the members that train. Returns the tokens trained on.
+  uint64_t train(int64_t step, Rollout& rollout, Metrics& m) {
+    Stopwatch part;
+    for (const records::Group& g : rollout.groups) rollout.mine[g.id()] = to_train_group(g);
     prepare(rollout, m);
     m["timing_s/old_log_prob"] = part.lap();
     const uint64_t trained = update(step, rollout, m);
     m["timing_s/update_actor"] = part.lap();
     refresh_reference(step);
-    session_.tokens += rollout.sampled_tokens + trained;
-    const double seconds = whole.seconds();
-    m["perf/total_num_tokens"] = static_cast<double>(rollout.sampled_tokens + trained), m["timing_s/step"] = seconds;
-    m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
-    m["train/num_gen_batches"] = static_cast<double>(rollout.rounds);
-    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0)
-      add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
-    session_.finish_step(step, m, fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean")));
+    return trained;
   }
 
-  /// Samples until there are enough informative groups (DAPO), or once where dynamic sampling is off; then sends each to the member that
-  /// trains it.
-  Rollout roll_out_batch(int64_t step) {
+  // ---- Sampling ----------------------------------------------------------------------------------------------------------------------
+
+  int64_t max_staleness() const { return c_.recipe.cluster.max_staleness; }
+
+  /// The next batch, sampled with the weights that `now` begins with: until there are enough informative groups (DAPO), or once where
+  /// dynamic sampling is off. Collective among the members that roll out; on the others it is empty.
+  Sampled sample_batch(int64_t now) {
+    const int64_t step = schedule_.take_next();
+    Sampled out;
+    Team* team = c_.team.rollouts();
+    if (team == nullptr) return out;
+    Stopwatch clock;
     const auto scorer = scorer_for(step);
     const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer};
     const bool filter = algorithm_.filter_groups.enable;
-    const size_t wanted = static_cast<size_t>(stage_.train_batch_size);
-    Rollout r;
-    std::vector<records::Group> mine;
-    while (r.rounds < (filter ? algorithm_.filter_groups.max_num_gen_batches : 1) && r.summaries.size() < wanted) {
+    const int wanted = static_cast<int>(stage_.train_batch_size);
+    const uint64_t most_rounds = filter ? static_cast<uint64_t>(algorithm_.filter_groups.max_num_gen_batches) : 1;
+    records::RolloutBatch& batch = out.batch;
+    batch.set_step(static_cast<uint64_t>(step));
+    while (batch.rounds() < most_rounds && batch.chosen_size() < wanted) {
       std::vector<uint64_t> ids;
       for (int64_t i = 0; i < stage_.train_batch_size; ++i) ids.push_back(session_.cursor++);
-      auto groups = roll_out(c_, *policy_, settings, static_cast<uint64_t>(step), ids, static_cast<uint64_t>(session_.optimizer().steps()));
-      for (const std::string& line : gather_sample_lines(c_, groups, c_.recipe.run.samples_per_step - r.sample_lines)) {
-        session_.write_sample(line);
-        ++r.sample_lines;
-      }
-      for (auto& g : gather_summaries(c_.team, groups)) {
-        for (const auto& s : g.samples()) r.sampled_tokens += s.response_length();
-        r.asked.push_back(g);
+      auto groups = roll_out(c_, *policy_, settings, static_cast<uint64_t>(step), ids, {version_, static_cast<uint64_t>(now)});
+      for (std::string& line : gather_sample_lines(*team, c_, groups, c_.recipe.run.samples_per_step - batch.sample_lines_size()))
+        batch.add_sample_lines(std::move(line));
+      for (auto& g : gather_summaries(*team, groups)) {
+        *batch.add_asked() = g;
         erase_dropped(scorer, g);
-        if (r.summaries.size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric)))
-          r.summaries.push_back(std::move(g));
+        if (batch.chosen_size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric))) batch.add_chosen(g.id());
       }
-      std::move(groups.begin(), groups.end(), std::back_inserter(mine));
-      ++r.rounds;
+      std::move(groups.begin(), groups.end(), std::back_inserter(out.mine));
+      batch.set_rounds(batch.rounds() + 1);
     }
-    deal(step, std::move(mine), scorer, r);
+    batch.set_cursor(session_.cursor);
+    batch.set_seconds(clock.seconds());
+    return out;
+  }
+
+  /// Brings a batch to all members, and each group to the one that trains it. What was sampled by other weights than those that `now` began
+  /// with is not trained on. Collective.
+  void hand_over(Sampled sampled, int64_t now) {
+    PolicyAge published{version_, static_cast<uint64_t>(now)};
+    records::RolloutBatch batch = share_batch(c_.team, std::move(sampled.batch), published);
+    if (batch.step() + 1 != static_cast<uint64_t>(schedule_.next()))
+      throw Fault(fmt::format("the batch of step {} came before that of step {}", batch.step(), schedule_.next() - 1));
+    session_.cursor = batch.cursor();
+    const int64_t rejected = reject_other_weights(batch, published);
+    if (rejected > 0 && c_.team.leads())
+      log_warn("{} step {}: {} groups were sampled by other weights than the published ones and are not trained on", c_.stage.name,
+               batch.step() + 1, rejected);
+    for (const std::string& line : batch.sample_lines()) session_.write_sample(line);
+    batch.clear_sample_lines();
+    Rollout r = to_rollout(std::move(batch));
+    r.rejected = rejected;
+    // Groups that are not trained come back to the coordinator, so that the ledger sees every group exactly once.
+    const auto owner = [&](uint64_t id) {
+      const auto o = r.owner.find(id);
+      return o == r.owner.end() ? 0 : o->second;
+    };
+    take_mine(r, c_.team.exchange(std::move(sampled.mine), owner));
+    pending_.push_back(std::move(r));
+  }
+
+  /// Random minibatches of groups; each group goes to the member whose slot it falls into. Groups that will be too old stay out.
+  Rollout to_rollout(records::RolloutBatch batch) const {
+    Rollout r;
+    const auto scorer = scorer_for(static_cast<int64_t>(batch.step()));
+    const std::set<uint64_t> chosen(batch.chosen().begin(), batch.chosen().end());
+    for (const records::Group& asked : batch.asked()) {
+      for (const auto& s : asked.samples()) r.sampled_tokens += s.response_length();
+      if (!chosen.count(asked.id())) continue;
+      r.summaries.push_back(asked);
+      erase_dropped(scorer, r.summaries.back());
+    }
+    r.stale = drop_stale(r.summaries, batch.step(), static_cast<uint64_t>(max_staleness()));
+    const auto order =
+        shuffled(static_cast<int64_t>(r.summaries.size()), RandomStream(c_.seed(), "minibatch/" + c_.stage.name, {batch.step()}));
+    for (size_t from = 0; from < order.size(); from += static_cast<size_t>(stage_.ppo_mini_batch_size)) {
+      std::vector<uint64_t> ids;
+      const size_t to = std::min(order.size(), from + static_cast<size_t>(stage_.ppo_mini_batch_size));
+      for (size_t i = from; i < to; ++i) ids.push_back(r.summaries[static_cast<size_t>(order[i])].id());
+      std::sort(ids.begin(), ids.end());
+      for (size_t i = 0; i < ids.size(); ++i) r.owner[ids[i]] = learner_.owner(static_cast<int64_t>(i), static_cast<int64_t>(ids.size()));
+      r.minibatches.push_back(std::move(ids));
+    }
+    r.batch = std::move(batch);
     return r;
+  }
+
+  void take_mine(Rollout& r, std::vector<records::Group> groups) const {
+    const auto scorer = scorer_for(static_cast<int64_t>(r.batch.step()));
+    for (records::Group& g : groups) {
+      const auto owner = r.owner.find(g.id());
+      if (!learner_.trains() || owner == r.owner.end() || owner->second != c_.team.index()) continue;
+      erase_dropped(scorer, g);
+      r.groups.push_back(std::move(g));
+    }
+  }
+
+  /// Batches that were sampled and not trained on, for the checkpoint. Collective; whole on the leader, which trains.
+  std::string pending_bytes() {
+    Team* trainers = c_.team.trainers();
+    if (pending_.empty() || trainers == nullptr) return "";
+    records::RolloutBatchList list;
+    for (const Rollout& r : pending_) {
+      records::GroupList mine;
+      for (const records::Group& g : r.groups) *mine.add_groups() = g;
+      records::RolloutBatch& batch = *list.add_batches() = r.batch;
+      for (const std::string& bytes : trainers->gather(to_bytes(mine)))
+        batch.mutable_groups()->MergeFrom(from_bytes<records::GroupList>(bytes, "checkpoint").groups());
+    }
+    return to_bytes(list);
+  }
+
+  void restore_pending() {
+    version_ = static_cast<uint64_t>(session_.optimizer().steps());
+    auto list = from_bytes<records::RolloutBatchList>(session_.pending, "checkpoint");
+    for (records::RolloutBatch& batch : *list.mutable_batches()) {
+      if (batch.step() != static_cast<uint64_t>(session_.first_step()) + pending_.size())
+        throw Fault(c_.checkpoint_folder() + ": its batches do not follow its step");
+      std::vector<records::Group> groups(batch.groups().begin(), batch.groups().end());
+      batch.clear_groups();
+      pending_.push_back(to_rollout(std::move(batch)));
+      take_mine(pending_.back(), std::move(groups));
+    }
+    schedule_ = {stage_.steps, max_staleness(), session_.first_step(), static_cast<int64_t>(pending_.size())};
   }
 
   reward::Scorer scorer_for(int64_t step) const {
@@ -144,31 +280,6 @@ class RlRun {
                           on ? preference_ : reward::Preference());
   }
 
-  /// Random minibatches of groups; each group goes to the member whose slot it falls into.
-  void deal(int64_t step, std::vector<records::Group> mine, const reward::Scorer& scorer, Rollout& r) {
-    const auto order = shuffled(static_cast<int64_t>(r.summaries.size()),
-                                RandomStream(c_.seed(), "minibatch/" + c_.stage.name, {static_cast<uint64_t>(step)}));
-    std::map<uint64_t, int> owner;
-    for (size_t from = 0; from < order.size(); from += static_cast<size_t>(stage_.ppo_mini_batch_size)) {
-      std::vector<uint64_t> batch;
-      const size_t to = std::min(order.size(), from + static_cast<size_t>(stage_.ppo_mini_batch_size));
-      for (size_t i = from; i < to; ++i) batch.push_back(r.summaries[static_cast<size_t>(order[i])].id());
-      std::sort(batch.begin(), batch.end());
-      for (size_t i = 0; i < batch.size(); ++i)
-        owner[batch[i]] = learner_.owner(static_cast<int64_t>(i), static_cast<int64_t>(batch.size()));
-      r.minibatches.push_back(std::move(batch));
-    }
-    // Groups that are not trained come back to the coordinator, so that the ledger sees every group exactly once.
-    for (records::Group& g : c_.team.exchange(std::move(mine), [&](uint64_t id) {
-           const auto o = owner.find(id);
-           return o == owner.end() ? 0 : o->second;
-         })) {
-      if (!owner.count(g.id())) continue;
-      erase_dropped(scorer, g);
-      r.mine[g.id()] = to_train_group(g);
-    }
-  }
-
   /// Without the answers that are to be dropped; a group in which fewer than two are left has no baseline and goes as a whole.
   void erase_dropped(const reward::Scorer& scorer, records::Group& g) const {
     auto* samples = g.mutable_samples();
@@ -176,6 +287,10 @@ class RlRun {
                    samples->end());
     if (algorithm_.adv_estimator != "reinforce_plus_plus" && samples->size() < 2) samples->Clear();
   }
+
+  // ---- Training: only on members that train -----------------------------------------------------------------------------------------
+
+  Team& trainers() const { return *c_.team.trainers(); }
 
   /// Log-probabilities under the old policy and the reference, then advantages.
   void prepare(Rollout& r, Metrics& m) {
@@ -216,25 +331,34 @@ class RlRun {
             samples.begin() + static_cast<std::ptrdiff_t>(std::min(samples.size(), from + micro))});
   }
 
-  /// How far sampling and training log-probabilities are apart: 0 on the CPU by construction, and looked at every step.
+  /// Parts of the batch, by group or by the first item of a slot: added in this order, the sums have the same bits for any number of
+  /// members.
+  using Mismatches = std::map<uint64_t, rl::RolloutMismatch>;
+
+  /// How far sampling and training log-probabilities are apart: 0 on the CPU by construction while the policy is the one that sampled, and
+  /// looked at every step.
   void log_mismatch(const Rollout& r, Metrics& m) {
-    rl::RolloutMismatch mine;
+    Mismatches mine;
     for (const auto& [id, group] : r.mine)
       for (const TrainSample& s : group) {
         const auto packed = pack_samples({&s});
-        mine.add(rl::rollout_mismatch(packed.old_logprob_N, packed.rollout_logprob_N, packed.packing));
+        mine[id].add(rl::rollout_mismatch(packed.old_logprob_N, packed.rollout_logprob_N, packed.packing));
       }
     report_mismatch(mine, m);
   }
 
-  void report_mismatch(const rl::RolloutMismatch& mine, Metrics& m) {
-    rl::RolloutMismatch total;
-    for (const std::string& bytes : c_.team.gather(std::string(reinterpret_cast<const char*>(&mine), sizeof mine))) {
-      rl::RolloutMismatch part;
-      if (bytes.size() != sizeof part) throw Fault("mismatch metrics: a member sent something else");
-      std::memcpy(&part, bytes.data(), sizeof part);
-      total.add(part);
+  void report_mismatch(const Mismatches& mine, Metrics& m) {
+    using Part = std::pair<uint64_t, rl::RolloutMismatch>;
+    const std::vector<Part> parts(mine.begin(), mine.end());
+    Mismatches all;
+    for (const std::string& bytes : trainers().gather({reinterpret_cast<const char*>(parts.data()), parts.size() * sizeof(Part)})) {
+      if (bytes.size() % sizeof(Part) != 0) throw Fault("mismatch metrics: a member sent something else");
+      std::vector<Part> theirs(bytes.size() / sizeof(Part));
+      std::memcpy(static_cast<void*>(theirs.data()), bytes.data(), bytes.size());
+      for (const auto& [key, part] : theirs) all[key].add(part);
     }
+    rl::RolloutMismatch total;
+    for (const auto& [key, part] : all) total.add(part);
     for (const auto& [name, value] : total.metrics()) m[name] = value;
   }
 
@@ -277,7 +401,7 @@ class RlRun {
     for (size_t i = places.size(); i-- > 0;) first[places[i].first] = i;
     std::vector<std::vector<double>> kl(places.size());
     std::map<uint64_t, size_t> seen;
-    for (const std::string& part : c_.team.gather(bytes))
+    for (const std::string& part : trainers().gather(bytes))
       for (size_t at = 0; at + sizeof(uint64_t) <= part.size();) {
         uint64_t id;
         std::memcpy(&id, part.data() + at, sizeof id);
@@ -298,7 +422,7 @@ class RlRun {
   /// One optimizer step per minibatch and epoch. Returns the tokens trained on.
   uint64_t update(int64_t step, Rollout& r, Metrics& m) {
     rl::LossMetrics losses;
-    rl::RolloutMismatch mismatch;
+    Mismatches mismatch;
     double steps = 0.0, grad_norm = 0.0, skipped = 0.0;
     uint64_t tokens = 0;
     for (int64_t epoch = 0; epoch < algorithm_.ppo_epochs; ++epoch)
@@ -326,8 +450,7 @@ class RlRun {
   }
 
   /// Nothing when no token of the minibatch is trained: moments and weight decay must not move the weights then.
-  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r,
-                                                  rl::RolloutMismatch* mismatch) {
+  std::optional<Learner::Result> update_minibatch(int64_t step, const std::vector<uint64_t>& batch, Rollout& r, Mismatches* mismatch) {
     const int64_t count = static_cast<int64_t>(batch.size());
     const std::optional<rl::AggregationScale> scale = global_scale(batch, r);
     if (!scale) return std::nullopt;
@@ -336,7 +459,7 @@ class RlRun {
       for_micro_batches(samples_of(batch, begin, end, r), [&](const std::vector<TrainSample*>& samples) {
         const PackedSamples p = pack_samples({samples.begin(), samples.end()});
         const RlLoss part = rl_loss(stage_, *policy_, p, c_.vocab_limit(*policy_), *scale, trace);
-        if (mismatch) mismatch->add(rl::rollout_mismatch(part.logprob_N, p.rollout_logprob_N, p.packing));
+        if (mismatch) (*mismatch)[static_cast<uint64_t>(begin)].add(rl::rollout_mismatch(part.logprob_N, p.rollout_logprob_N, p.packing));
         part.loss.backward();
         sums.add(part.metrics);
       });
@@ -383,7 +506,7 @@ class RlRun {
       });
       slots.push_back({scale.global_tokens, scale.global_sequences, micro_batches});
     }
-    const auto total = sum_by_slot(c_.team, slots);
+    const auto total = sum_by_slot(trainers(), slots);
     if (total[0] == 0.0) return std::nullopt;
     return rl::AggregationScale{total[0], std::max(1.0, total[1]), static_cast<double>(stage_.rollout.max_response_length),
                                 std::max(1.0, total[2])};
@@ -410,6 +533,9 @@ class RlRun {
   TrainingSession session_;
   Learner learner_;
   bool recompute_old_ = false;
+  uint64_t version_ = 0;  ///< of the weights that sample: optimizer steps taken
+  RolloutSchedule schedule_{0, 0, 0, 0};
+  std::deque<Rollout> pending_;  ///< sampled, not yet trained on
 };
 
 }  // namespace

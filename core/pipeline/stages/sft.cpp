@@ -57,9 +57,11 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   session.begin();
   int64_t epoch = -1;
   std::vector<int64_t> order;
+  const auto publish = [&] { c.team.publish(*out.model, static_cast<uint64_t>(session.optimizer().steps())); };  // all evaluate
   const auto reached = [&](int64_t steps_done, Metrics& m) {
     const int64_t every = c.recipe.eval.test_freq;
     if (every == 0 || steps_done % every != 0) return false;
+    publish();
     const records::EvalResult e = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
     add_validation_metrics(e, c.recipe.eval.rollout.n, m);
     return stage.stop_at_accuracy > 0.0 && e.accuracy() >= stage.stop_at_accuracy;
@@ -76,6 +78,7 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
         return picked;
       },
       reached);
+  publish();
   *out.result.mutable_eval() = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
   session.describe(out.result);
   return out;

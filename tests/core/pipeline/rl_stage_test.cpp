@@ -8,6 +8,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/config/yaml_reader.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/pipeline.h"
@@ -116,6 +118,74 @@ TEST_CASE("answers that nobody can judge move no weight", "[pipeline]") {
   const model::CausalLM start(stage_architecture(recipe, recipe.stages[0]), static_cast<uint64_t>(recipe.run.seed));
   CHECK(at::equal(values_after({"stages.rl.rewards.undecided=drop"}), start.parameters().values()));
   CHECK(!at::equal(values_after({}), start.parameters().values()));
+}
+
+TEST_CASE("answers of earlier weights are trained on with their importance weights, and their age is logged", "[pipeline]") {
+  const TempDir folder;
+  const std::vector<std::string> stale = {"cluster.max_staleness=2", "stages.rl.steps=5", "stages.rl.ppo_mini_batch_size=8",
+                                          "stages.rl.optim.lr=0.003", key("rollout_correction.rollout_is=token")};
+  run(folder, stale);
+  const auto metrics = lines_of(folder / "run/metrics.jsonl");
+  REQUIRE(metrics.size() == 5);
+  for (size_t step = 0; step < metrics.size(); ++step) {
+    const double age = std::min<double>(static_cast<double>(step), 2.0);
+    CHECK(metrics[step].at("staleness/mean") == age);
+    CHECK(metrics[step].at("staleness/max") == age);
+    CHECK(metrics[step].at("staleness/dropped_groups") == 0.0);
+    const bool same_policy = metrics[step].at("training/rollout_logprob_abs_diff_max").get<double>() == 0.0;
+    CHECK(same_policy == (step == 0));
+    CHECK((metrics[step].at("rollout_corr/rollout_is_mean") == 1.0) == (step == 0));
+  }
+  for (const auto& s : lines_of(folder / "run/samples/rl.jsonl")) {
+    const auto step = s.at("step").get<int64_t>() - 1;
+    CHECK(s.at("policy_version") == std::max<int64_t>(0, step - 2));  // one optimizer step per RL step
+  }
+}
+
+namespace {
+
+/// One process that is asked to stop at one of its steps.
+class StoppedTeam final : public Team {
+ public:
+  explicit StoppedTeam(int at) : left_(at) {}
+  int index() const override { return 0; }
+  int size() const override { return 1; }
+  uint64_t publish(model::CausalLM&, uint64_t version) override { return version; }
+  void begin_stage() override {}
+  std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
+  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
+  std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
+  void sum(at::Tensor) override {}
+  void reduce_scatter(at::Tensor) override {}
+  void all_gather(at::Tensor) override {}
+  at::Tensor gather_slices(const at::Tensor& mine, int64_t) override { return mine; }
+  bool any(bool mine) override { return mine || --left_ == 0; }
+  void barrier(const char*) override {}
+
+ private:
+  int left_;
+};
+
+}  // namespace
+
+TEST_CASE("a stage that was stopped with batches under way goes on with the same bits", "[pipeline]") {
+  const int staleness = GENERATE(0, 1, 3);
+  CAPTURE(staleness);
+  const TempDir whole, stopped;
+  const std::vector<std::string> settings = {"cluster.max_staleness=" + std::to_string(staleness), "stages.rl.steps=5",
+                                             key("rollout_correction.rollout_is=token"), key("filter_groups.enable=true"),
+                                             key("filter_groups.max_num_gen_batches=2")};
+  run(whole, settings);
+  auto overrides = settings;
+  overrides.push_back("run.output=" + stopped / "run");
+  const Recipe recipe = config::read_config_text<Recipe>(kRecipe, "recipe", overrides);
+  for (int at : {2, 1}) {
+    StoppedTeam team(at);
+    CHECK_THROWS_AS(run_recipe(recipe, team, {}), Stopped);
+  }
+  run(stopped, settings);
+  for (const char* file : {"run/samples/rl.jsonl", "run/stages/rl/model/model.safetensors"})
+    CHECK(read_file(whole / file, 1 << 26) == read_file(stopped / file, 1 << 26));
 }
 
 TEST_CASE("a stage that runs again replaces its metrics", "[pipeline]") {

@@ -98,6 +98,68 @@ TEST_CASE("groups are assigned once, exchanged once, and come ordered") {
   });
 }
 
+TEST_CASE("split: those who roll out deal among themselves, and every group reaches the trainer that owns it") {
+  everywhere([](Communicator world) {
+    if (world.size() == 1) return;
+    for (int rollout_ranks : {1, world.size() / 2, world.size() - 1}) {
+      RankTeam team(world, rollout_ranks);
+      const int trainers = world.size() - rollout_ranks;
+      const bool trains = world.rank() < trainers;
+      expect(team.trainer_count() == trainers, "the number of trainers");
+      expect((team.trainers() != nullptr) == trains && (team.rollouts() != nullptr) == !trains, "one of the two");
+      expect((trains ? team.trainers() : team.rollouts())->size() == (trains ? trainers : rollout_ranks), "its size");
+      uint64_t next = 0;
+      for (uint64_t step = 1; step <= 3; ++step) {
+        std::vector<records::Group> mine;
+        if (!trains) {
+          for (uint64_t count : {uint64_t{5}, uint64_t{2}}) {
+            const auto assigned = team.assign(step, range(next, count));
+            for (auto& group : groups_of(step, assigned, world.rank())) mine.push_back(group);
+            next += count;
+          }
+          expect(team.rollouts()->gather("x").size() == static_cast<size_t>(rollout_ranks), "talk among themselves");
+        } else {
+          const at::Tensor ones = at::ones({3});
+          team.trainers()->sum(ones);
+          expect(ones[0].item<float>() == static_cast<float>(trainers), "trainers add up at the same time");
+        }
+        const auto owner = [&](uint64_t id) { return static_cast<int>(id % static_cast<uint64_t>(trainers)); };
+        const auto groups = team.exchange(mine, owner);
+        for (const auto& group : groups) expect(trains && owner(group.id()) == world.rank(), "a group of mine");
+        uint64_t total = 0;
+        for (const auto& text : team.gather(std::to_string(groups.size()))) total += std::stoull(text);
+        expect(total == 7, "each group once");
+      }
+      if (trains) expect(contains(fault_of([&] { team.assign(9, {1}); }), "does not roll out"), "a trainer is dealt nothing");
+      team.barrier("end of case");
+    }
+  });
+}
+
+TEST_CASE("split: a group that was rolled out twice or lost is a Fault") {
+  const auto fault = [](const std::function<void(std::vector<records::Group>&)>& spoil, uint64_t second = 20) {
+    return fault_of([&] {
+      comm::run_on_threads(
+          3,
+          [&](Communicator world) {
+            RankTeam team(world, 2);
+            for (uint64_t step : {4U, 5U}) {
+              std::vector<records::Group> mine;
+              if (team.rollouts() != nullptr) mine = groups_of(step, team.assign(step, range(step == 4 ? 10 : second, 4)), world.rank());
+              if (world.rank() == 2) spoil(mine);
+              team.exchange(mine, [](uint64_t) { return 0; });
+            }
+          },
+          test::impatient());
+    });
+  };
+  CHECK(fault([](auto&) {}) == "");
+  CHECK_THAT(fault([](auto& mine) { mine.pop_back(); }), Catch::Contains("step 4: group 13, assigned to rank 2, was not rolled out"));
+  CHECK_THAT(fault([](auto& mine) { mine.push_back(group_of(4, 10, 2)); }),
+             Catch::Contains("rank 2 rolled out group 10, which was not assigned"));
+  CHECK_THAT(fault([](auto&) {}, 13), Catch::Contains("step 5: group 13 is assigned to rank 1 and was assigned before in this stage"));
+}
+
 TEST_CASE("an exchange that is not exactly the assignment is a Fault with group, step and rank") {
   CHECK(spoiled([](int, auto&) {}).empty());
   CHECK_THAT(spoiled([](int rank, auto& mine) {
