@@ -1,4 +1,6 @@
 // The same small recipe on one process, on threads that pretend to be ranks and on the ranks of mpirun: the same bytes.
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <functional>
@@ -73,13 +75,13 @@ void check_same(const std::filesystem::path& one, const std::filesystem::path& o
   CHECK(file(one, "stages/base/model/model.safetensors") != file(one, "stages/zero/model/model.safetensors"));  // something was learned
 }
 
-/// A folder of its own, made new and removed at the end by one process.
+/// A folder that all ranks share and no other run of the tests has; removed at the end by rank 0. Collective.
 struct Scratch {
   std::filesystem::path path;
   bool mine;
-  Scratch(const std::string& name, bool is_mine) : path(std::filesystem::temp_directory_path() / name), mine(is_mine) {
-    if (mine) std::filesystem::remove_all(path);
-  }
+  Scratch(comm::Communicator world, const std::string& name)
+      : path(std::filesystem::temp_directory_path() / (name + "." + world.broadcast("scratch", std::to_string(getpid())))),
+        mine(world.rank() == 0) {}
   ~Scratch() {
     std::error_code ignored;
     if (mine) std::filesystem::remove_all(path, ignored);
@@ -128,7 +130,7 @@ const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1},
 TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, however memory is shared", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;  // the MPI ranks have a case of their own
-  Scratch scratch("cohort_recipe_threads", true);
+  Scratch scratch(world, "cohort_recipe_threads");
   SoloTeam solo;
   run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   for (int ranks : {2, 4})
@@ -144,8 +146,9 @@ TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, how
 }
 
 TEST_CASE("ranks that only roll out or only train give the bytes of one process", "[recipe]") {
-  if (comm::MpiSession::world().size() > 1) return;
-  Scratch scratch("cohort_recipe_split", true);
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() > 1) return;
+  Scratch scratch(world, "cohort_recipe_split");
   for (int staleness : {0, 1, 2}) {
     const auto here = scratch.path / std::to_string(staleness);
     const std::string stale = "cluster.max_staleness=" + std::to_string(staleness);
@@ -171,7 +174,7 @@ TEST_CASE("ranks that only roll out or only train give the bytes of one process"
 TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends with the bytes of one undisturbed process", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;
-  Scratch scratch("cohort_recipe_relay", true);
+  Scratch scratch(world, "cohort_recipe_relay");
   const auto relay = scratch.path / "relay", alone = scratch.path / "solo";
   SoloTeam solo;
   size_t legs = 0;
@@ -198,7 +201,7 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
 TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, however memory and work are shared") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() == 1) return;
-  Scratch scratch("cohort_recipe_mpi_" + std::to_string(world.size()), world.rank() == 0);
+  Scratch scratch(world, "cohort_recipe_mpi");
   world.barrier("recipe test folder");
   roles::RankTeam team(world);
   for (size_t way = 0; way < kWays.size(); ++way) run_recipe(recipe_in(scratch.path / std::to_string(way), kWays[way]), team, {});

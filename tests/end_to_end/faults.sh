@@ -190,7 +190,7 @@ damage() { # WORDS PATTERN COMMAND…: of a copy of a run with two checkpoints; 
   shift 2
   rm -rf "$work/copy"
   cp -r "$work/damaged" "$work/copy"
-  newest=$(printf '%s\n' "$work"/copy/checkpoints/*/step_* | sort -V | tail -1)
+  newest=$(printf '%s\n' "$work"/copy/checkpoints/*/step_* | grep -v '\.tmp' | sort -V | tail -1)  # the kill may have left a half-written one
   "$@"
   : >"$work/copy.log"
   run copy 2
@@ -200,7 +200,11 @@ damage() { # WORDS PATTERN COMMAND…: of a copy of a run with two checkpoints; 
 shorten() { truncate -s -7 "$newest/state.safetensors"; }
 lose() { rm "$newest/state.safetensors"; }
 garble() { head -c 20 /dev/urandom >"$newest/../LATEST"; }
-flip() { printf '\377' | dd of="$newest/state.safetensors" bs=1 seek=4096 conv=notrunc status=none; }
+flip() { # a byte that was not that already
+  local byte='\377'
+  [ "$(od -An -tx1 -j 4096 -N 1 "$newest/state.safetensors")" != ' ff' ] || byte='\0'
+  printf "$byte" | dd of="$newest/state.safetensors" bs=1 seek=4096 conv=notrunc status=none
+}
 damage 'a flipped byte in a checkpoint' 'skipped, .*expected hash' flip
 everything && damage 'a truncated checkpoint' 'skipped, .*expected [0-9]+ bytes' shorten
 damage 'a checkpoint without its data' 'skipped, .*No such file' lose
