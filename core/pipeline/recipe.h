@@ -68,7 +68,10 @@ struct ClusterSection {
   template <class Visitor>
   void visit(Visitor& v) {
     v.choice("placement", placement, {"colocated"}, "colocated: every rank rolls out, then trains");
-    v.integer("expert_parallel_size", expert_parallel_size, config::between(1, 1), "ranks that share the experts; only 1 so far");
+    v.integer(
+        "expert_parallel_size", expert_parallel_size, config::between(1, 1 << 12),
+        "neighbouring ranks that share the work of the routed experts while training: each runs as many of them, for the tokens of all "
+        "these ranks. Divides the ranks and the experts; a dense stage has nothing to share. The same result");
     v.number("deadline_s", deadline_s, config::positive(),
              "seconds without movement after which a communication names the missing ranks and fails");
   }

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "distributed/mesh/mesh.h"
 
 namespace cohort::roles {
 namespace {
@@ -33,7 +34,11 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 
 }  // namespace
 
-RankTeam::RankTeam(comm::Communicator communicator) : communicator_(std::move(communicator)) {}
+RankTeam::RankTeam(comm::Communicator communicator, int64_t expert_parallel_size) : communicator_(std::move(communicator)) {
+  if (expert_parallel_size == 1) return;
+  const mesh::Mesh mesh = mesh::make_mesh(size(), static_cast<int>(expert_parallel_size));
+  experts_ = std::make_unique<parallel::RankExpertExchange>(mesh::make_groups(communicator_, mesh).ep);
+}
 
 void RankTeam::begin_stage() {
   if (!round_.empty()) {

@@ -13,19 +13,23 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
+#include "distributed/parallel/rank_expert_exchange.h"
 #include "distributed/roles/coordinator.h"
 
 namespace cohort::roles {
 
 class RankTeam final : public pipeline::Team {
  public:
-  explicit RankTeam(comm::Communicator communicator);
+  /// `expert_parallel_size` neighbours share the experts while training (mesh.h; InputError unless it divides the ranks). Collective where
+  /// it is above 1.
+  explicit RankTeam(comm::Communicator communicator, int64_t expert_parallel_size = 1);
 
   /// Forgets which groups were trained: ids start again. Fault when a round is open. Sends nothing, but every member must call it.
   void begin_stage() override;
@@ -39,6 +43,7 @@ class RankTeam final : public pipeline::Team {
   void reduce_scatter(at::Tensor flat) override;
   void all_gather(at::Tensor flat) override;
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
+  model::ExpertExchange* expert_exchange() override { return experts_.get(); }
   bool any(bool mine) override;
   void barrier(const char* label) override;
 
@@ -57,6 +62,7 @@ class RankTeam final : public pipeline::Team {
   int owner_of(const Owner& owner, uint64_t group_id) const;
 
   comm::Communicator communicator_;
+  std::unique_ptr<parallel::RankExpertExchange> experts_;
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only

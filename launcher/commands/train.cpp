@@ -82,7 +82,7 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   world.set_deadline(recipe.cluster.deadline_s);
   log_roles(world, share_cores(world));
   watch_walltime(recipe.run);
-  roles::RankTeam team(world);
+  roles::RankTeam team(world, recipe.cluster.expert_parallel_size);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
   return kExitDone;

@@ -38,12 +38,26 @@ stages:
 
 /// Each way to share or to save memory; none changes a bit.
 using Settings = std::vector<std::string>;
-const std::vector<Settings> kWays = {
-    {}, {"trainer.optimizer_sharding=zero1"}, {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+const std::vector<Settings> kWays = {{},
+                                     {"trainer.optimizer_sharding=zero1"},
+                                     {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+                                     {"cluster.expert_parallel_size=2"},
+                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+const Settings kFour = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1"};
+
+std::vector<Settings> ways(int ranks) {
+  std::vector<Settings> all = kWays;
+  if (ranks == 4) all.push_back(kFour);
+  return all;
+}
 
 Recipe recipe_in(const std::filesystem::path& folder, Settings settings = {}) {
   settings.push_back("run.output=" + folder.string());
   return config::read_config_text<Recipe>(kRecipe, "recipe", settings);
+}
+
+roles::RankTeam team_of(comm::Communicator world, const Recipe& recipe) {
+  return roles::RankTeam(world, recipe.cluster.expert_parallel_size);
 }
 
 std::string file(const std::filesystem::path& folder, const char* name) { return read_file((folder / name).string(), 1 << 26); }
@@ -103,6 +117,7 @@ class Stopping final : public Team {
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }
   bool any(bool mine) override { return team_.any(mine || --left_ <= 0); }
   void barrier(const char* label) override { team_.barrier(label); }
+  model::ExpertExchange* expert_exchange() override { return team_.expert_exchange(); }
 
  private:
   Team& team_;
@@ -124,7 +139,7 @@ struct Leg {
   int ranks;
   Settings settings;
 };
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {4, kWays[2]}, {1, kWays[2]}, {2, kWays[0]}, {4, kWays[1]}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {4, kWays[4]}, {1, kWays[2]}, {2, kWays[3]}, {4, kFour}};
 
 }  // namespace
 
@@ -135,12 +150,13 @@ TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, how
   SoloTeam solo;
   run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   for (int ranks : {2, 4})
-    for (size_t way = 0; way < kWays.size(); ++way) {
+    for (size_t way = 0; way < ways(ranks).size(); ++way) {
       CAPTURE(ranks, way);
       const auto folder = scratch.path / (std::to_string(ranks) + "_" + std::to_string(way));
+      const Recipe recipe = recipe_in(folder, ways(ranks)[way]);
       comm::run_on_threads(ranks, [&](comm::Communicator c) {
-        roles::RankTeam team(c);
-        run_recipe(recipe_in(folder, kWays[way]), team, {});
+        roles::RankTeam team = team_of(c, recipe);
+        run_recipe(recipe, team, {});
       });
       check_same(scratch.path / "solo", folder);
     }
@@ -157,8 +173,9 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
     REQUIRE(legs < 20);
     const Leg& leg = kRelay[legs % kRelay.size()];
     comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
-      roles::RankTeam team(c);
-      const bool finished = run_some(recipe_in(relay, leg.settings), team, legs == 0 ? 2 : 1);
+      const Recipe recipe = recipe_in(relay, leg.settings);
+      roles::RankTeam team = team_of(c, recipe);
+      const bool finished = run_some(recipe, team, legs == 0 ? 2 : 1);
       if (c.rank() == 0) done = finished;
     });
     if (legs > 0) continue;
@@ -178,21 +195,28 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, howev
   if (world.size() == 1) return;
   Scratch scratch("cohort_recipe_mpi_" + std::to_string(world.size()), world.rank() == 0);
   world.barrier("recipe test folder");
-  roles::RankTeam team(world);
-  for (size_t way = 0; way < kWays.size(); ++way) run_recipe(recipe_in(scratch.path / std::to_string(way), kWays[way]), team, {});
+  const std::vector<Settings> all = ways(world.size());
+  for (size_t way = 0; way < all.size(); ++way) {
+    const Recipe recipe = recipe_in(scratch.path / std::to_string(way), all[way]);
+    roles::RankTeam team = team_of(world, recipe);
+    run_recipe(recipe, team, {});
+  }
   // Two steps in one layout, the rest in another, under MPI as on threads.
-  CHECK_FALSE(run_some(recipe_in(scratch.path / "relay", kWays[2]), team, 2));
+  const Recipe first_leg = recipe_in(scratch.path / "relay", kWays[4]);
+  roles::RankTeam first_team = team_of(world, first_leg), last_team(world);
+  CHECK_FALSE(run_some(first_leg, first_team, 2));
   if (world.rank() == 0) {
     SoloTeam solo;
     CHECK_FALSE(run_some(recipe_in(scratch.path / "relay"), solo, 2));
     run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   }
   world.barrier("relay handed on");
-  run_recipe(recipe_in(scratch.path / "relay", kWays[1]), team, {});
+  run_recipe(recipe_in(scratch.path / "relay", kWays[1]), last_team, {});
   if (world.rank() == 0) {
-    for (const char* other : {"0", "1", "2", "relay"}) {
-      CAPTURE(other);
-      check_same(scratch.path / "solo", scratch.path / other);
+    check_same(scratch.path / "solo", scratch.path / "relay");
+    for (size_t way = 0; way < all.size(); ++way) {
+      CAPTURE(way);
+      check_same(scratch.path / "solo", scratch.path / std::to_string(way));
     }
   }
   world.barrier("recipe test done");
