@@ -74,7 +74,11 @@ std::vector<Ability> abilities_for(const StageWork& work, const Layout& l, const
     out.push_back(number_ability<Cluster>("cluster", "rollout_ranks", l.rollout_ranks));
     out.push_back(number_ability<Cluster>("cluster", "max_staleness", l.max_staleness));
   }
-  if (l.expert_parallel > 1) out.push_back(number_ability<Cluster>("cluster", "expert_parallel_size", l.expert_parallel));
+  if (l.expert_parallel > 1) {
+    out.push_back(number_ability<Cluster>("cluster", "expert_parallel_size", l.expert_parallel));
+    out.push_back({fmt::format("experts' weights and gradients divided over {} ranks", l.expert_parallel), false,
+                   "this build divides only their work: every rank holds those of all experts"});
+  }
   if (l.split() && l.rollout_expert_parallel > 1)
     out.push_back({fmt::format("rollout ranks that share experts: {}", l.rollout_expert_parallel), false, "there is no key for it"});
   if (l.zero1) out.push_back(word_ability<Trainer>("trainer", "optimizer_sharding", "zero1"));

@@ -51,7 +51,7 @@ at::Tensor CausalLM::run_recomputed(const TokenBatch& batch, MoeTrace* trace) {
     const double balance_weight = trace ? trace->balance_weight : 0.0;
     const auto out = recompute(h, [this, i, kept, routing, noted, balance_weight](const at::Tensor& x) {
       if (noted) *noted = {balance_weight, {}, {}};
-      const ForwardContext context{kept->positions_N, &kept->offsets, nullptr, type_, routing.get()};
+      const ForwardContext context{kept->positions_N, &kept->offsets, nullptr, type_, routing.get(), exchange_};
       std::vector<at::Tensor> result = {run_block(i, x, context, noted.get())};
       if (noted && noted->balance_loss.defined()) result.push_back(std::exchange(noted->balance_loss, at::Tensor()));
       return result;
@@ -71,8 +71,14 @@ at::Tensor CausalLM::run(const at::Tensor& ids, const ForwardContext& context, M
 }
 
 at::Tensor CausalLM::hidden(const TokenBatch& batch, MoeTrace* trace) {
-  if (recompute_ && at::GradMode::is_enabled()) return run_recomputed(batch, trace);
-  return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
+  if (!at::GradMode::is_enabled()) return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
+  if (exchange_) exchange_->any(true);  // heard in join_passes()
+  return run_recorded(batch, trace);
+}
+
+at::Tensor CausalLM::run_recorded(const TokenBatch& batch, MoeTrace* trace) {
+  if (recompute_) return run_recomputed(batch, trace);
+  return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_, nullptr, exchange_}, trace);
 }
 
 at::Tensor CausalLM::prefill(const TokenBatch& batch, const std::vector<int64_t>& slots, KvCache& cache) {
@@ -115,6 +121,28 @@ std::vector<at::Tensor> CausalLM::router_biases() const {
   for (const Block& b : blocks_)
     if (at::Tensor bias = b.feed_forward->router_bias(); bias.defined()) out.push_back(bias);
   return out;
+}
+
+void CausalLM::share_experts(ExpertExchange* exchange) {
+  exchange_ = a_.n_routed_experts > 0 ? exchange : nullptr;
+  if (exchange_ && a_.n_routed_experts % exchange_->size() != 0)
+    throw InputError("cluster.expert_parallel_size: expected a divisor of the model's " + std::to_string(a_.n_routed_experts) +
+                     " routed experts, found " + std::to_string(exchange_->size()));
+}
+
+void CausalLM::join_passes() {
+  while (exchange_ && exchange_->any(false)) run_recorded(pack({}), nullptr).sum().backward();
+}
+
+std::vector<std::pair<int64_t, int64_t>> CausalLM::shared_ranges() const {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  if (!exchange_) return ranges;
+  for (const Block& b : blocks_)
+    for (const size_t index : b.feed_forward->expert_parameters()) {
+      const at::Tensor& grad = set_.all()[index].grad;  // a view into grads()
+      ranges.emplace_back(grad.storage_offset(), grad.storage_offset() + grad.numel());
+    }
+  return ranges;
 }
 
 void CausalLM::fold_gradients() {

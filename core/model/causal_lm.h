@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/model/architecture.h"
@@ -38,6 +39,17 @@ class CausalLM {
   /// second forward pass of the blocks; gradients, loads and balance loss have the same bits. The model must outlive backward passes.
   void set_recompute(bool on) { recompute_ = on; }
 
+  /// Share the routed experts with the members of `exchange`, which is borrowed; null: run all of them here. The number of experts must be
+  /// a multiple of its size (InputError); a dense model has nothing to share. Every pass of hidden() that records gradients, and its
+  /// backward pass, is then collective. A member that has fewer to make joins in with join_passes(). Gradients of experts are laid out as
+  /// shared_experts.h says. Passes without gradients, and so sampling, stay local.
+  void share_experts(ExpertExchange* exchange);
+  /// Makes passes over no tokens for as long as others make passes; returns when every member has called it. Collective; nothing without an
+  /// exchange.
+  void join_passes();
+  /// Where experts are shared: [begin, end) of each stack of routed experts in parameters().grads().
+  std::vector<std::pair<int64_t, int64_t>> shared_ranges() const;
+
   /// Hidden rows [N, D] → logits [N, V], fp32 always.
   at::Tensor logits(const at::Tensor& hidden_ND);
   /// Hidden rows [N, D] → scores [N] of a scalar head.
@@ -66,12 +78,14 @@ class CausalLM {
   };
 
   at::Tensor run(const at::Tensor& ids_N, const ForwardContext& context, MoeTrace* trace);
+  at::Tensor run_recorded(const TokenBatch& batch, MoeTrace* trace);
   at::Tensor run_recomputed(const TokenBatch& batch, MoeTrace* trace);
   at::Tensor run_block(size_t layer, const at::Tensor& h_ND, const ForwardContext& context, MoeTrace* trace);
 
   Architecture a_;
   ComputeType type_;
   bool recompute_ = false;
+  ExpertExchange* exchange_ = nullptr;
   RopeTable rope_;
   ParameterSet set_;
   std::vector<Block> blocks_;

@@ -20,10 +20,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-at::Tensor round_to(const at::Tensor& x, ComputeType type) {
-  return type == ComputeType::kBFloat16 && x.defined() ? x.to(at::kBFloat16).to(at::kFloat) : x;
-}
-
 /// A tensor that autograd does not look at: it may be undefined, and no gradient flows through it.
 struct Untracked {
   at::Tensor tensor;
@@ -278,6 +274,10 @@ struct RecomputeFunction : Function<RecomputeFunction> {
 bool recording() { return at::GradMode::is_enabled(); }
 
 }  // namespace
+
+at::Tensor round_to(const at::Tensor& x, ComputeType type) {
+  return type == ComputeType::kBFloat16 && x.defined() ? x.to(at::kBFloat16).to(at::kFloat) : x;
+}
 
 at::Tensor embed(const at::Tensor& ids, const Parameter& table) {
   return recording() ? EmbedFunction::apply(table.value, Untracked{ids}, Untracked{table.grad}) : kernels::embedding(ids, table.value);

@@ -19,6 +19,8 @@ namespace cohort::model {
 /// How matrix products are computed. kBFloat16 rounds their operands and results to bf16 (accumulation stays fp32); router, norms,
 /// softmax, LM head and log-probabilities are fp32 in both.
 enum class ComputeType { kFloat32, kBFloat16 };
+/// x as an operand or a result of a matrix product; undefined stays undefined.
+at::Tensor round_to(const at::Tensor& x, ComputeType type);
 
 at::Tensor embed(const at::Tensor& ids_N, const Parameter& table);
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias, ComputeType type);

@@ -52,6 +52,7 @@ Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team
   if (slots_ % trainer_count_ != 0)
     throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(trainer_count_) + " ranks that train, found " +
                      std::to_string(slots_));
+  if (trains()) model_.share_experts(trainers_->expert_exchange());
 }
 
 std::pair<int64_t, int64_t> Learner::my_slots() const {
@@ -82,17 +83,32 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
     model::MoeTrace trace{aux_coeff_ / static_cast<double>(sequences), {}, {}};
     const auto [begin, end] = train::slot_range(count, slots_, slot);
     sums.push_back(work(begin, end, mixture ? &trace : nullptr));
+    model_.join_passes();
     if (mixture) add_loads(loads, trace.load, model_.router_biases().size());
     model_.fold_gradients();
     tree.add(model_.parameters().grads());
   }
-  reduce(tree.sum());
+  const at::Tensor total = tree.sum();
+  collect_experts(total);
+  reduce(total);
   const double norm = gradient_norm();
   Result result{{}, sum_by_slot(*trainers_, sums)};
   result.optimizer = std::isfinite(result.loss()) ? optimizer_.step(norm) : optimizer_.skip(norm);
   if (!optimizer_.whole() && !result.optimizer.skipped) trainers_->all_gather(model_.parameters().values());
   if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;
+}
+
+void Learner::collect_experts(const at::Tensor& total) const {
+  for (const auto& [begin, end] : model_.shared_ranges()) {
+    const model::ExpertExchange& exchange = *trainers_->expert_exchange();
+    const at::Tensor parts = total.narrow(0, begin, end - begin).view({exchange.size(), -1});
+    train::GradientTree members;
+    for (int64_t i = 0; i < exchange.size(); ++i) members.add(parts[i]);
+    const at::Tensor sum = members.sum();
+    parts.zero_();
+    parts[exchange.index()].copy_(sum);
+  }
 }
 
 void Learner::reduce(const at::Tensor& total) {

@@ -5,6 +5,10 @@
 /// added in slot order (core/train/gradient_tree.h), so that the result has the same bits for any team size that divides the number of
 /// slots.
 ///
+/// Where members share the routed experts (Team::expert_exchange), they run their slots in step, the first of each, then the second, and
+/// one that has fewer micro-batches in its slot joins the others' with no tokens. Each keeps the gradients of its experts apart by member,
+/// so that they are added in slot order too. To the sum over the team it brings those of its experts and zeros for the others.
+///
 /// Where the optimizer has a slice of the parameters only (trainer.optimizer_sharding), gradients are reduced to slices, each member
 /// updates its own and the slices are handed round: ZeRO-1, with the bits of the other way.
 ///
@@ -52,6 +56,8 @@ class Learner {
   int owner(int64_t i, int64_t count) const;
 
  private:
+  /// Of the experts that this member shares: adds what the members' tokens gave, in member order, and puts it in its place.
+  void collect_experts(const at::Tensor& total) const;
   /// Sums the members' gradients into the model's; of the optimizer's range at least.
   void reduce(const at::Tensor& total);
   double gradient_norm();

@@ -77,7 +77,10 @@ struct ClusterSection {
     v.integer("max_staleness", max_staleness, config::between(0, 16),
               "RL step s trains on answers of the policy of step max(0, s - max_staleness); above 0, ranks that roll out work on a later "
               "batch while the others train. Changes the result");
-    v.integer("expert_parallel_size", expert_parallel_size, config::between(1, 1), "ranks that share the experts; only 1 so far");
+    v.integer(
+        "expert_parallel_size", expert_parallel_size, config::between(1, 1 << 12),
+        "neighbouring ranks that share the work of the routed experts while training: each runs as many of them, for the tokens of all "
+        "these ranks. Divides the ranks and the experts; a dense stage has nothing to share. The same result");
     v.number("deadline_s", deadline_s, config::positive(),
              "seconds without movement after which a communication names the missing ranks and fails");
   }

@@ -46,6 +46,7 @@ class RecipeCheck {
 
   void check_run();
   void check_ranks();
+  void check_experts();
   void check_start();
   void check_names();
   void check_references(size_t stage);
@@ -72,6 +73,7 @@ class RecipeCheck {
   std::vector<std::string> problems_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::vector<int64_t> positions_;  // of each stage's model; 0 when not known
+  std::vector<int64_t> experts_;    // routed ones of each stage's model; 0 when it is dense or not known
   std::set<std::string> too_long_;  // keys of lengths that were reported: stages share those of the evaluation
   std::map<std::string, std::unique_ptr<data::QuestionSet>> question_sets_;
 };
@@ -98,6 +100,7 @@ std::vector<std::string> RecipeCheck::run() {
   // With a bad alphabet, of which the section's rule has spoken, nothing can be said about texts.
   if (tokenizer.type != "chars" || text::TokenizerConfig::valid_alphabet(tokenizer.alphabet)) tokenizer_ = text::make_tokenizer(tokenizer);
   positions_.resize(recipe_.stages.size());
+  experts_.resize(recipe_.stages.size());
   check_run();
   check_ranks();
   if (tokenizer_ != nullptr) check_start();
@@ -109,6 +112,7 @@ std::vector<std::string> RecipeCheck::run() {
     if (problems_.size() == before) check_model(i);
     std::visit([&](const auto& body) { check_stage(i, body); }, recipe_.stages[i].body);
   }
+  check_experts();
   return std::move(problems_);
 }
 
@@ -123,20 +127,30 @@ void RecipeCheck::check_run() {
 }
 
 void RecipeCheck::check_ranks() {
-  const int64_t slots = recipe_.trainer.reduction_slots, rollout_ranks = recipe_.cluster.rollout_ranks;
-  const bool split = recipe_.cluster.placement == "split";
-  if (ranks_ > 0 && split && rollout_ranks >= ranks_)
+  const int64_t slots = recipe_.trainer.reduction_slots, ep = recipe_.cluster.expert_parallel_size;
+  const int64_t rollout_ranks = recipe_.cluster.rollout_ranks, trainers = ranks_ - rollout_ranks;
+  if (ranks_ > 0 && trainers <= 0)
     return problem("cluster.rollout_ranks",
                    fmt::format("less than the {} rank{}, so that at least 1 trains", ranks_, ranks_ == 1 ? "" : "s"),
                    std::to_string(rollout_ranks));
-  const int64_t trainers = ranks_ - (split ? rollout_ranks : 0);
-  if (ranks_ > 0 && split && slots % trainers != 0)
-    return problem("trainer.reduction_slots",
-                   fmt::format("a multiple of the {} ranks that train ({} ranks - {} that roll out; dp {} x ep {})", trainers, ranks_,
-                               rollout_ranks, trainers, 1),
-                   std::to_string(slots));
+  const std::string who = fmt::format("{} ranks{}", trainers, rollout_ranks == 0 ? "" : " that train");
+  const std::string of = rollout_ranks == 0 ? "" : fmt::format("{} ranks - {} that roll out; ", ranks_, rollout_ranks);
+  const bool even = ranks_ == 0 || trainers % ep == 0;
+  if (!even) problem("cluster.expert_parallel_size", "a divisor of the " + who, std::to_string(ep));
   if (ranks_ > 0 && slots % trainers != 0)
-    problem("trainer.reduction_slots", fmt::format("a multiple of the {} ranks (dp {} x ep {})", ranks_, ranks_, 1), std::to_string(slots));
+    problem("trainer.reduction_slots",
+            fmt::format("a multiple of the {} ({}dp {} x ep {})", who, of, even ? trainers / ep : trainers, even ? ep : 1),
+            std::to_string(slots));
+}
+
+/// The stages have been looked at.
+void RecipeCheck::check_experts() {
+  const int64_t ep = recipe_.cluster.expert_parallel_size;
+  if (ep > 1 && tokenizer_ != nullptr && problems_.empty() && *std::max_element(experts_.begin(), experts_.end()) == 0)
+    problem("cluster.expert_parallel_size", "1, because no stage's model has experts", std::to_string(ep));
+  for (const int64_t experts : experts_)
+    if (experts % ep != 0)
+      problem("cluster.expert_parallel_size", fmt::format("a divisor of the model's {} routed experts", experts), std::to_string(ep));
 }
 
 /// model.path, when it is set.
@@ -245,7 +259,7 @@ void RecipeCheck::check_model(size_t i) {
   }
   try {
     const model::Architecture own = stage_architecture(recipe_, stage);
-    positions_[i] = own.max_position_embeddings;
+    positions_[i] = own.max_position_embeddings, experts_[i] = own.n_routed_experts;
     const StageConfig* start = find_stage(recipe_, starting_stage(stage));
     if (start == nullptr) return;
     const model::Architecture given = stage_architecture(recipe_, *start);

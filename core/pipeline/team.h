@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/model/expert_exchange.h"
 #include "core/records/records.pb.h"
 
 namespace cohort::model {
@@ -69,6 +70,10 @@ class Team {
 
   /// `mine` is this member's slice of a flat fp32 CPU tensor of `length` numbers: the whole of it on the leader, undefined elsewhere.
   virtual at::Tensor gather_slices(const at::Tensor& mine, int64_t length) = 0;
+
+  /// Through which members share the routed experts while training (cluster.expert_parallel_size); null: each runs all. Not collective.
+  /// Its members are neighbours: those of this team from a multiple of its size on.
+  virtual model::ExpertExchange* expert_exchange() { return nullptr; }
 
   /// True everywhere if true anywhere. Stop requests go through this, so that all members stop at the same step.
   virtual bool any(bool mine) = 0;

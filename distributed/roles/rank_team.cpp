@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/model/causal_lm.h"
+#include "distributed/mesh/mesh.h"
 #include "distributed/roles/role.h"
 
 namespace cohort::roles {
@@ -35,12 +36,16 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 
 }  // namespace
 
-RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks)
+RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size)
     : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks) {
-  if (rollout_ranks == 0) return;
-  const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
-  auto& mine = rolls_out ? rollouts_ : trainers_;
-  mine = std::make_unique<RankTeam>(communicator_.split("roles", rolls_out ? 1 : 0));
+  if (rollout_ranks > 0) {
+    const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
+    auto& mine = rolls_out ? rollouts_ : trainers_;
+    mine = std::make_unique<RankTeam>(communicator_.split("roles", rolls_out ? 1 : 0), 0, rolls_out ? 1 : expert_parallel_size);
+  } else if (expert_parallel_size > 1) {
+    const mesh::Mesh mesh = mesh::make_mesh(size(), static_cast<int>(expert_parallel_size));
+    experts_ = std::make_unique<parallel::RankExpertExchange>(mesh::make_groups(communicator_, mesh).ep);
+  }
 }
 
 void RankTeam::begin_stage() {

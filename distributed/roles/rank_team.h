@@ -22,6 +22,7 @@
 
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
+#include "distributed/parallel/rank_expert_exchange.h"
 #include "distributed/roles/coordinator.h"
 #include "distributed/weights/transfer.h"
 
@@ -29,8 +30,10 @@ namespace cohort::roles {
 
 class RankTeam final : public pipeline::Team {
  public:
-  /// The last `rollout_ranks` ranks only roll out, the others only train; 0: every rank does both. Collective, unless 0.
-  explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0);
+  /// The last `rollout_ranks` ranks only roll out, the others only train; 0: every rank does both. Of the ranks that train,
+  /// `expert_parallel_size` neighbours share the experts while training (mesh.h; InputError unless it divides their number). Collective
+  /// where one of the two is not the default.
+  explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0, int64_t expert_parallel_size = 1);
 
   Team* trainers() override { return split() ? trainers_.get() : this; }
   Team* rollouts() override { return split() ? rollouts_.get() : this; }
@@ -49,6 +52,7 @@ class RankTeam final : public pipeline::Team {
   void reduce_scatter(at::Tensor flat) override;
   void all_gather(at::Tensor flat) override;
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
+  model::ExpertExchange* expert_exchange() override { return experts_.get(); }
   bool any(bool mine) override;
   void barrier(const char* label) override;
 
@@ -75,6 +79,7 @@ class RankTeam final : public pipeline::Team {
   std::unique_ptr<RankTeam> trainers_, rollouts_;  // placement split: the one that this rank belongs to
   std::unique_ptr<weights::Transfer> transfer_;    // of the model that was published last
   const void* transferred_ = nullptr;
+  std::unique_ptr<parallel::RankExpertExchange> experts_;
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only

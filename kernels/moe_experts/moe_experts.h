@@ -32,4 +32,10 @@ struct ExpertGrads {
 ExpertGrads moe_experts_backward(const at::Tensor& dy, const at::Tensor& weights, const ExpertWeights& w, const ExpertTape& tape,
                                  const ExpertWeights& weight_grads);
 
+/// The tokens' own part of both, for callers whose experts run elsewhere. y [N, K, D] are the experts' outputs before weighting.
+/// out[n] = Σ_slot weights[n, slot] · y[n, slot], slots ascending → [N, D]; undefined weights are 1.
+at::Tensor combine_slots(const at::Tensor& y_NKD, const at::Tensor& weights_NK);
+/// Its gradient by the weights: dy [N, D] → [N, K].
+at::Tensor slot_weight_gradient(const at::Tensor& dy_ND, const at::Tensor& y_NKD);
+
 }  // namespace cohort::kernels

@@ -44,17 +44,25 @@ void scale_rows(const at::Tensor& rows, const std::vector<int64_t>& pairs, const
     for (int64_t j = 0; j < d; ++j) row[j] *= scale[pairs[i]];
 }
 
-/// out[n] = Σ_slot factor[n, slot] · y[n, slot], slots ascending; factor undefined means 1.
-at::Tensor combine(const at::Tensor& y_NKD, const at::Tensor& factor) {
-  const int64_t n = y_NKD.size(0), k = y_NKD.size(1), d = y_NKD.size(2);
+}  // namespace
+
+at::Tensor combine_slots(const at::Tensor& y_NKD, const at::Tensor& weights) {
+  const int64_t n = dense_f32(y_NKD, "moe_experts", "y").size(0), k = y_NKD.size(1), d = y_NKD.size(2);
   at::Tensor out = at::zeros({n, d}, y_NKD.options());
-  const float *y = y_NKD.data_ptr<float>(), *scale = factor.defined() ? factor.data_ptr<float>() : nullptr;
+  const float *y = y_NKD.data_ptr<float>(), *scale = weights.defined() ? weights.data_ptr<float>() : nullptr;
   float* sum = out.data_ptr<float>();
   for (int64_t pair = 0; pair < n * k; ++pair) row_kernels().add_scaled(y + pair * d, scale ? scale[pair] : 1.0f, d, sum + pair / k * d);
   return out;
 }
 
-}  // namespace
+at::Tensor slot_weight_gradient(const at::Tensor& dy, const at::Tensor& y_NKD) {
+  const int64_t n = dense_f32(dy, "moe_experts", "dy").size(0), k = y_NKD.size(1), d = dy.size(1);
+  at::Tensor dweights = at::empty({n, k}, dy.options());
+  const float *dy_rows = dy.data_ptr<float>(), *y_rows = y_NKD.data_ptr<float>();
+  float* dw = dweights.data_ptr<float>();
+  for (int64_t pair = 0; pair < n * k; ++pair) dw[pair] = row_kernels().dot(dy_rows + pair / k * d, y_rows + pair * d, d);
+  return dweights;
+}
 
 at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at::Tensor& weights, const ExpertWeights& w,
                        ExpertTape* tape) {
@@ -71,7 +79,7 @@ at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at:
     scatter_rows(kernels::linear(hidden, w.down[expert], {}), pairs[e], y_NKD);
     if (tape) tape->x[e] = rows, tape->gate[e] = gate, tape->up[e] = up, tape->hidden[e] = hidden;
   }
-  at::Tensor out = combine(y_NKD, weights);
+  at::Tensor out = combine_slots(y_NKD, weights);
   if (tape) tape->pairs = std::move(pairs), tape->y_NKD = y_NKD;
   return out;
 }
@@ -79,10 +87,7 @@ at::Tensor moe_experts(const at::Tensor& x, const at::Tensor& experts, const at:
 ExpertGrads moe_experts_backward(const at::Tensor& dy, const at::Tensor& weights, const ExpertWeights& w, const ExpertTape& tape,
                                  const ExpertWeights& grads) {
   const int64_t n = dense_f32(dy, "moe_experts", "dy").size(0), d = dy.size(1), k = weights.size(1);
-  at::Tensor dweights = at::empty({n, k}, dy.options()), dx_NKD = at::empty({n, k, d}, dy.options());
-  const float *dy_rows = dy.data_ptr<float>(), *y_rows = tape.y_NKD.data_ptr<float>();
-  float* dw = dweights.data_ptr<float>();
-  for (int64_t pair = 0; pair < n * k; ++pair) dw[pair] = row_kernels().dot(dy_rows + pair / k * d, y_rows + pair * d, d);
+  at::Tensor dx_NKD = at::empty({n, k, d}, dy.options());
   for (size_t e = 0; e < tape.pairs.size(); ++e) {
     if (tape.pairs[e].empty()) continue;
     const int64_t expert = static_cast<int64_t>(e);
@@ -94,7 +99,7 @@ ExpertGrads moe_experts_backward(const at::Tensor& dy, const at::Tensor& weights
     linear_backward_weight(dup, tape.x[e], grads.up[expert], {});
     scatter_rows(linear_backward_input(dgate, w.gate[expert]).add_(linear_backward_input(dup, w.up[expert])), tape.pairs[e], dx_NKD);
   }
-  return {combine(dx_NKD, {}), dweights};
+  return {combine_slots(dx_NKD, {}), slot_weight_gradient(dy, tape.y_NKD)};
 }
 
 }  // namespace cohort::kernels

@@ -83,7 +83,7 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   const int rollout_ranks = static_cast<int>(recipe.cluster.rollout_ranks);
   log_roles(world, rollout_ranks, share_cores(world));
   watch_walltime(recipe.run);
-  roles::RankTeam team(world, rollout_ranks);
+  roles::RankTeam team(world, rollout_ranks, recipe.cluster.expert_parallel_size);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
   return kExitDone;

@@ -1,4 +1,5 @@
-// One optimizer step on ranks that have a slice of the optimizer each (ZeRO-1): as one process with all of it.
+// Optimizer steps on ranks that have a slice of the optimizer each (ZeRO-1), that share the experts, that recompute: as one process with
+// all.
 #include "core/pipeline/learner.h"
 
 #include <ATen/ATen.h>
@@ -18,7 +19,7 @@ namespace {
 
 using test::expect;
 
-constexpr int64_t kItems = 8;
+constexpr int64_t kItems = 10;  // slots of 2 and of 3, each item a pass: ranks that share experts have different numbers of passes
 constexpr int64_t kSlots = 4;
 
 model::Architecture shape() {
@@ -35,8 +36,9 @@ struct Outcome {
 };
 
 /// Three steps, in the second of which the gradient of one number, the `spoiled`-th of the parameters, is not finite.
-Outcome train(Team& team, bool sharded, int64_t spoiled) {
+Outcome train(Team& team, bool sharded, bool recompute, int64_t spoiled) {
   model::CausalLM model(shape(), 5);
+  model.set_recompute(recompute);
   const int64_t count = model.parameters().size();
   train::OptimConfig config;
   config.clip_grad = 0.5;
@@ -64,20 +66,32 @@ Outcome train(Team& team, bool sharded, int64_t spoiled) {
   return outcome;
 }
 
+struct Way {
+  int64_t expert_parallel;
+  bool sharded, recompute;
+};
+
+std::vector<Way> ways(int ranks) {
+  std::vector<Way> all = {{1, false, false}, {1, true, false}};
+  if (ranks > 1) all.insert(all.end(), {{2, false, false}, {2, true, true}});
+  if (ranks > 2) all.insert(all.end(), {{4, true, false}, {4, false, true}});
+  return all;
+}
+
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return a.sizes() == b.sizes() && std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
 }
 
 void check_against_solo(comm::Communicator world) {
-  roles::RankTeam team(world);
   const int64_t last = model::CausalLM(shape(), 5).parameters().size() - 1;
   for (int64_t spoiled : {int64_t{0}, last}) {  // in the slice of the first and of the last rank
     SoloTeam alone;
-    const Outcome wanted = train(alone, false, spoiled);
+    const Outcome wanted = train(alone, false, false, spoiled);
     expect(!wanted.skipped[0] && wanted.skipped[1] && !wanted.skipped[2], "a skipped step between two");
     expect(wanted.norms[0] > 0.5, "a gradient that is clipped");
-    for (bool sharded : {false, true}) {
-      const Outcome got = train(team, sharded, spoiled);
+    for (const Way& way : ways(world.size())) {
+      roles::RankTeam team(world, 0, way.expert_parallel);
+      const Outcome got = train(team, way.sharded, way.recompute, spoiled);
       expect(got.skipped == wanted.skipped, "the same steps, on every rank");
       expect(got.norms[0] == wanted.norms[0] && got.norms[2] == wanted.norms[2], "the bits of the norm");
       expect(same_bits(got.values, wanted.values), "the bits of the weights");
@@ -87,7 +101,7 @@ void check_against_solo(comm::Communicator world) {
 
 }  // namespace
 
-TEST_CASE("a sharded optimizer steps, clips and skips as one that is whole, on every rank") {
+TEST_CASE("sharded optimizers and shared experts step, clip and skip as one process does, on every rank") {
   check_against_solo(comm::Communicator::self());
   for (int ranks : {2, 4}) comm::run_on_threads(ranks, check_against_solo, test::impatient());
   test::on_mpi([](comm::Communicator world) {

@@ -41,12 +41,26 @@ stages:
 
 /// Each way to share or to save memory; none changes a bit.
 using Settings = std::vector<std::string>;
-const std::vector<Settings> kWays = {
-    {}, {"trainer.optimizer_sharding=zero1"}, {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+const std::vector<Settings> kWays = {{},
+                                     {"trainer.optimizer_sharding=zero1"},
+                                     {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+                                     {"cluster.expert_parallel_size=2"},
+                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+const Settings kFour = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1"};
+
+std::vector<Settings> ways(int ranks) {
+  std::vector<Settings> all = kWays;
+  if (ranks == 4) all.push_back(kFour);
+  return all;
+}
 
 Recipe recipe_in(const std::filesystem::path& folder, Settings settings = {}) {
   settings.push_back("run.output=" + folder.string());
   return config::read_config_text<Recipe>(kRecipe, "recipe", settings);
+}
+
+roles::RankTeam team_of(comm::Communicator world, const Recipe& recipe) {
+  return roles::RankTeam(world, static_cast<int>(recipe.cluster.rollout_ranks), recipe.cluster.expert_parallel_size);
 }
 
 std::string file(const std::filesystem::path& folder, const char* name) { return read_file((folder / name).string(), 1 << 26); }
@@ -121,9 +135,9 @@ struct Leg {
     return all;
   }
 };
-const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}};
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[2]},
-                                 {1, kWays[2]}, {2, kWays[0]}, {2, kWays[0], 1}, {4, kWays[1]}};
+const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}, {3, kWays[4], 1}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
+                                 {1, kWays[2]}, {2, kWays[3]}, {2, kWays[0], 1}, {4, kFour}};
 
 }  // namespace
 
@@ -134,12 +148,13 @@ TEST_CASE("a recipe on 1, 2 and 4 ranks of one process gives the same bytes, how
   SoloTeam solo;
   run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   for (int ranks : {2, 4})
-    for (size_t way = 0; way < kWays.size(); ++way) {
+    for (size_t way = 0; way < ways(ranks).size(); ++way) {
       CAPTURE(ranks, way);
       const auto folder = scratch.path / (std::to_string(ranks) + "_" + std::to_string(way));
+      const Recipe recipe = recipe_in(folder, ways(ranks)[way]);
       comm::run_on_threads(ranks, [&](comm::Communicator c) {
-        roles::RankTeam team(c);
-        run_recipe(recipe_in(folder, kWays[way]), team, {});
+        roles::RankTeam team = team_of(c, recipe);
+        run_recipe(recipe, team, {});
       });
       check_same(scratch.path / "solo", folder);
     }
@@ -160,9 +175,10 @@ TEST_CASE("ranks that only roll out or only train give the bytes of one process"
           here / (std::to_string(leg.ranks) + "_" + std::to_string(leg.rollout_ranks) + "_" + std::to_string(&leg - kSplits.data()));
       auto settings = leg.all_settings();
       settings.push_back(stale);
+      const Recipe recipe = recipe_in(folder, settings);
       comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
-        roles::RankTeam team(c, leg.rollout_ranks);
-        run_recipe(recipe_in(folder, settings), team, {});
+        roles::RankTeam team = team_of(c, recipe);
+        run_recipe(recipe, team, {});
       });
       check_same(here / "solo", folder);
     }
@@ -182,8 +198,9 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
     REQUIRE(legs < 20);
     const Leg& leg = kRelay[legs % kRelay.size()];
     comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
-      roles::RankTeam team(c, leg.rollout_ranks);
-      const bool finished = run_some(recipe_in(relay, leg.all_settings()), team, legs == 0 ? 2 : 1);
+      const Recipe recipe = recipe_in(relay, leg.all_settings());
+      roles::RankTeam team = team_of(c, recipe);
+      const bool finished = run_some(recipe, team, legs == 0 ? 2 : 1);
       if (c.rank() == 0) done = finished;
     });
     if (legs > 0) continue;
@@ -203,24 +220,29 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, howev
   if (world.size() == 1) return;
   Scratch scratch(world, "cohort_recipe_mpi");
   world.barrier("recipe test folder");
-  roles::RankTeam team(world);
-  for (size_t way = 0; way < kWays.size(); ++way) run_recipe(recipe_in(scratch.path / std::to_string(way), kWays[way]), team, {});
-  const Leg split{world.size(), kWays[1], world.size() / 2};  // 2 ranks: 1 trains; 4 ranks: 2 train
-  roles::RankTeam split_team(world, split.rollout_ranks);
-  run_recipe(recipe_in(scratch.path / "split", split.all_settings()), split_team, {});
+  std::vector<Settings> all = ways(world.size());
+  all.push_back(Leg{world.size(), kWays[1], world.size() / 2}.all_settings());  // 2 ranks: 1 trains; 4 ranks: 2 train
+  for (size_t way = 0; way < all.size(); ++way) {
+    const Recipe recipe = recipe_in(scratch.path / std::to_string(way), all[way]);
+    roles::RankTeam team = team_of(world, recipe);
+    run_recipe(recipe, team, {});
+  }
   // Two steps in one layout, the rest in another, under MPI as on threads.
-  CHECK_FALSE(run_some(recipe_in(scratch.path / "relay", kWays[2]), team, 2));
+  const Recipe first_leg = recipe_in(scratch.path / "relay", kWays[4]);
+  roles::RankTeam first_team = team_of(world, first_leg), last_team(world);
+  CHECK_FALSE(run_some(first_leg, first_team, 2));
   if (world.rank() == 0) {
     SoloTeam solo;
     CHECK_FALSE(run_some(recipe_in(scratch.path / "relay"), solo, 2));
     run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   }
   world.barrier("relay handed on");
-  run_recipe(recipe_in(scratch.path / "relay", kWays[1]), team, {});
+  run_recipe(recipe_in(scratch.path / "relay", kWays[1]), last_team, {});
   if (world.rank() == 0) {
-    for (const char* other : {"0", "1", "2", "split", "relay"}) {
-      CAPTURE(other);
-      check_same(scratch.path / "solo", scratch.path / other);
+    check_same(scratch.path / "solo", scratch.path / "relay");
+    for (size_t way = 0; way < all.size(); ++way) {
+      CAPTURE(way);
+      check_same(scratch.path / "solo", scratch.path / std::to_string(way));
     }
   }
   world.barrier("recipe test done");

@@ -131,7 +131,9 @@ TEST_CASE("keys and values that are not what they should be") {
       {"negative batch",
        {{20, "    train_batch_size: -8"}},
        {"c.yaml:20: stages.zero.train_batch_size: expected an integer between 1 and 16777216, found -8"}},
-      {"fraction for an integer", {{10, "    steps: 2.5"}}, {"c.yaml:10: stages.base.steps: expected an integer between 1 and 2147483648, found 2.5"}},
+      {"fraction for an integer",
+       {{10, "    steps: 2.5"}},
+       {"c.yaml:10: stages.base.steps: expected an integer between 1 and 2147483648, found 2.5"}},
       {"text for a section",
        {{17, "    rollout: fast"}, {18, ""}, {19, ""}},
        {"c.yaml:17: stages.zero.rollout: expected a mapping, found fast"}},
@@ -195,6 +197,22 @@ TEST_CASE("values that do not go together") {
   });
   CHECK(problems(with({}), {}, 3) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 3 ranks (dp 3 x ep 1), found 4"});
   CHECK(problems(with({}), {}, 8) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 8 ranks (dp 8 x ep 1), found 4"});
+}
+
+TEST_CASE("ranks share experts where both can be divided, and where there are any") {
+  const std::map<size_t, std::string> mixture = {{2, "model: {preset: deepseek_v3_tiny}"}, {3, "cluster: {expert_parallel_size: 3}"}};
+  CHECK(problems(with(mixture), {}, 4) == Lines{"c.yaml:3: cluster.expert_parallel_size: expected a divisor of the 4 ranks, found 3",
+                                                "c.yaml:3: cluster.expert_parallel_size: expected a divisor of the model's 8 routed "
+                                                "experts, found 3"});
+  CHECK(problems(with(mixture), {"cluster.expert_parallel_size=16"}, 0) ==
+        Lines{"command line: cluster.expert_parallel_size: expected a divisor of the model's 8 routed experts, found 16"});
+  CHECK(problems(with(mixture), {"cluster.expert_parallel_size=2"}, 4).empty());
+  CHECK(problems(with(mixture), {"cluster.expert_parallel_size=4"}, 2) ==
+        Lines{"command line: cluster.expert_parallel_size: expected a divisor of the 2 ranks, found 4"});
+  CHECK(problems(with({}), {"cluster.expert_parallel_size=2"}, 2) ==
+        Lines{"command line: cluster.expert_parallel_size: expected 1, because no stage's model has experts, found 2"});
+  CHECK(problems(with(mixture), {"cluster.expert_parallel_size=2", "trainer.reduction_slots=2"}, 4) ==
+        Lines{"command line: trainer.reduction_slots: expected a multiple of the 4 ranks (dp 2 x ep 2), found 2"});
 }
 
 TEST_CASE("a graph with many paths is checked as fast as one with few") {

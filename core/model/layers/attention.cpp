@@ -40,7 +40,7 @@ class GroupedQueryAttention final : public Attention {
     const at::Tensor k = rotated(project(x, k_, c), a_.num_key_value_heads, k_norm_, c);
     const at::Tensor v = project(x, v_, c).view({-1, a_.num_key_value_heads, a_.head_dim});
     const at::Tensor out = attend_or_decode(q, k, v, c, layer, scale_);
-    return linear(out.view({x.size(0), -1}), set_.at(o_), nullptr, c.type);
+    return linear(out.flatten(1), set_.at(o_), nullptr, c.type);
   }
 
  private:
@@ -94,7 +94,7 @@ class LatentAttention final : public Attention {
     const at::Tensor mixed = attend_or_decode(q, k, p.latent, c, layer, scale_);  // [N, H, R]
     const at::Tensor out =
         linear_per_head(mixed, set_.at(kv_b_), a_.num_attention_heads, a_.qk_nope_head_dim, a_.v_head_dim, false, c.type);
-    return linear(out.view({x.size(0), -1}), set_.at(o_), nullptr, c.type);
+    return linear(out.flatten(1), set_.at(o_), nullptr, c.type);
   }
 
   at::Tensor expanded(const at::Tensor& x, const ForwardContext& c) const {
@@ -104,7 +104,7 @@ class LatentAttention final : public Attention {
     const at::Tensor k = at::cat({kv.narrow(2, 0, a_.qk_nope_head_dim), p.k_rope.expand({-1, h, -1})}, 2);
     const at::Tensor v = kv.narrow(2, a_.qk_nope_head_dim, a_.v_head_dim).contiguous();
     const at::Tensor out = attend(at::cat({p.q_nope, p.q_rope}, 2), k, v, *c.offsets, scale_);
-    return linear(out.view({x.size(0), -1}), set_.at(o_), nullptr, c.type);
+    return linear(out.flatten(1), set_.at(o_), nullptr, c.type);
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/model/architecture.h"
+#include "core/model/expert_exchange.h"
 #include "core/model/functions.h"
 #include "core/model/kv_cache.h"
 #include "core/model/rope_table.h"
@@ -24,6 +25,7 @@ struct ForwardContext {
   /// Of a block that is run again in the backward pass: where its mixture layer notes the chosen experts [N, K], and reads them the second
   /// time. Null elsewhere.
   at::Tensor* routing = nullptr;
+  ExpertExchange* exchange = nullptr;  ///< through it mixture layers reach experts of other processes; null: they run all themselves
 };
 
 class Attention {

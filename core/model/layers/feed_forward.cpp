@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "core/model/shared_experts.h"
+
 namespace cohort::model {
 namespace {
 
@@ -45,11 +47,14 @@ class MixtureOfExperts final : public FeedForward {
     const kernels::Route r = route(logits, bias_, options_, c.routing ? *c.routing : at::Tensor());
     if (c.routing) *c.routing = r.experts_NK;
     if (trace) record(r, *c.offsets, *trace);
-    at::Tensor out = run_experts(x, r.experts_NK, r.weights_NK, set_.at(gate_), set_.at(up_), set_.at(down_), c.type);
+    const Parameter &gate = set_.at(gate_), &up = set_.at(up_), &down = set_.at(down_);
+    const at::Tensor out = c.exchange ? run_shared_experts(x, r.experts_NK, r.weights_NK, gate, up, down, c.type, *c.exchange)
+                                      : run_experts(x, r.experts_NK, r.weights_NK, gate, up, down, c.type);
     return shared_ ? out + shared_->forward(x, c, trace) : out;
   }
 
   at::Tensor router_bias() const override { return bias_; }
+  std::vector<size_t> expert_parameters() const override { return {gate_, up_, down_}; }
 
  private:
   void record(const kernels::Route& r, const std::vector<int64_t>& offsets, MoeTrace& trace) const {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/model/layers/attention.h"
 
@@ -21,6 +22,8 @@ class FeedForward {
   virtual at::Tensor forward(const at::Tensor& x_ND, const ForwardContext& context, MoeTrace* trace) const = 0;
   /// Selection bias [E] of a mixture layer (e_score_correction_bias), undefined elsewhere. No gradient; moved by update_router_bias.
   virtual at::Tensor router_bias() const { return {}; }
+  /// The routed experts' parameters, one run of experts after the other; none elsewhere.
+  virtual std::vector<size_t> expert_parameters() const { return {}; }
 };
 
 /// `prefix` is "model.layers.3.mlp.".
