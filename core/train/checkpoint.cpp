@@ -59,9 +59,11 @@ Checkpoint read_step(const fs::path& folder) {
   return c;
 }
 
-void remove_old(const fs::path& folder, int64_t keep_last) {
-  const auto steps = steps_in(folder);
-  for (size_t i = static_cast<size_t>(std::max<int64_t>(2, keep_last)); i < steps.size(); ++i) fs::remove_all(steps[i].second);
+/// Newer steps than the one just saved were passed over when this run was restored: they must not push out those that are valid.
+void remove_old(const fs::path& folder, int64_t saved, int64_t keep_last) {
+  int64_t kept = 0;
+  for (const auto& [step, path] : steps_in(folder))
+    if (step > saved || ++kept > std::max<int64_t>(2, keep_last)) fs::remove_all(path);
 }
 
 }  // namespace
@@ -100,7 +102,7 @@ void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last)
   fs::remove_all(final_path);  // of an attempt at the same step that did not verify
   rename_durable(temporary, final_path);
   write_file_atomic(fs::path(folder) / "LATEST", name + "\n");
-  remove_old(folder, keep_last);
+  remove_old(folder, static_cast<int64_t>(c.manifest.step()), keep_last);
 }
 
 int64_t newest_step(const std::string& folder) {

@@ -21,7 +21,8 @@ struct Checkpoint {
   std::map<std::string, at::Tensor> tensors;
 };
 
-/// Blocks until durable. One writer. Fault on a failing or full disk; older steps stay as they are, nothing of the new one is left.
+/// Blocks until durable. One writer, whose steps rise: newer ones, which the writer did not accept when it was restored, are removed. Fault
+/// on a failing or full disk; older steps stay as they are, nothing of the new one is left.
 void save_checkpoint(const std::string& folder, Checkpoint checkpoint, int64_t keep_last);
 
 /// The newest valid checkpoint with this stage and config hash; nullopt when there is none.

@@ -193,6 +193,16 @@ TEST_CASE("keep_last steps are kept, never fewer than two") {
   }
 }
 
+TEST_CASE("damaged steps do not push out those that are valid") {
+  const TempDir folder;
+  for (const uint64_t step : {10, 20, 30, 40}) save_checkpoint(folder.path(), state(step), 4);
+  for (const char* damaged : {"step_30", "step_40"}) flip(folder / (std::string(damaged) + "/state.safetensors"), 100);
+  REQUIRE(newest(folder.path()) == 20);
+  save_checkpoint(folder.path(), state(21), 2);  // a run that went on from step 20 was asked to stop
+  CHECK(names_in(folder.path()) == std::set<std::string>{"LATEST", "step_20", "step_21"});
+  CHECK(newest(folder.path()) == 21);
+}
+
 TEST_CASE("a checkpoint of another stage or another config is not taken") {
   const TempDir folder;
   save_checkpoint(folder.path(), state(1), 2);
