@@ -5,9 +5,8 @@
 ///   request    every receiver names the moves that it lacks: at first all
 ///   buckets    senders pack what was asked for, at most kBucketBytes at a time
 ///   verify     a receiver takes a piece only if version and hash are those of the manifest; what it does not take it asks for again
-///   canary     with everything in place, the log-probabilities of a fixed sequence must be those that the first sender announced; if not,
-///   the
-///              receiver refuses the weights and asks for all of them again
+///   canary     with everything in place, the log-probabilities of a fixed sequence must be those that the first sender announced; if
+///              not, the receiver refuses the weights and asks for all of them again
 ///
 /// A rank that is still not served after kAttempts is a Fault that names the rank, the tensor and the reason. Tensors that a rank already
 /// holds are not moved.
