@@ -83,8 +83,9 @@ before=''
 while :; do
   launch "$@"
   case $code in 0 | 2 | 75) exit "$code" ;; esac
-  [ "$stopping" -eq 0 ] || { say "exit code $code after a request to stop"; exit "$code"; }
   now=$(committed "$@")
+  # Asked here, for the request may have come while there was no run to pass it on to.
+  [ "$stopping" -eq 0 ] || { say "exit code $code after a request to stop"; exit "$code"; }
   if [ "$now" = "$before" ]; then
     say "giving up: exit code $code, and no step was committed since the last start (${now:-no run folder}): it dies at the same step again"
     exit 1

@@ -28,6 +28,11 @@ std::string system_message(int error) { return std::generic_category().message(e
   throw Fault(fmt::format("{}: {} failed: {}", path, what, system_message(error)));
 }
 
+/// Not for want of a right path: what was asked for could have worked, and may work later.
+bool is_disk_trouble(int error) {
+  return error == ENOSPC || error == EDQUOT || error == EIO || error == ESTALE || error == EMFILE || error == ENFILE;
+}
+
 /// A file descriptor that closes itself.
 class Descriptor {
  public:
@@ -105,7 +110,7 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
   // Without O_NONBLOCK, opening a named pipe would wait for its other end.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) {
-    if (errno == EIO) fail(path, "open", errno);
+    if (is_disk_trouble(errno)) fail(path, "open", errno);
     throw InputError(fmt::format("{}: expected a readable file, found: {}", path, system_message(errno)));
   }
   struct stat info {};
@@ -153,7 +158,7 @@ void rename_durable(const std::string& from, const std::string& to) {
 void make_directories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error.value() == ENOSPC || error.value() == EIO) fail(path, "mkdir", error.value());
+  if (is_disk_trouble(error.value())) fail(path, "mkdir", error.value());
   if (error) throw InputError(fmt::format("{}: expected a folder that can be created, found: {}", path, error.message()));
   if (!std::filesystem::is_directory(path)) throw InputError(path + ": expected a folder, found something else");
 }
@@ -199,7 +204,7 @@ Descriptor open_lock(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (descriptor >= 0) return Descriptor(descriptor);
   const int error = errno;
-  if (error == ENOSPC || error == EIO) fail(path, "create", error);
+  if (is_disk_trouble(error)) fail(path, "create", error);
   const std::string found = error == ELOOP ? "a symbolic link in place of this file" : system_message(error);
   throw InputError(fmt::format("{}: expected a run folder that can be written, found: {}", path, found));
 }

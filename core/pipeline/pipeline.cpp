@@ -12,6 +12,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/signals.h"
+#include "core/base/text_util.h"
 #include "core/config/yaml_writer.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/stages/stages.h"
@@ -36,11 +37,19 @@ StageOutput run_stage(const StageContext& c) {
 
 namespace {
 constexpr uint64_t kMaxResultBytes = 1 << 20;
+
+bool there(const std::string& path) {
+  std::error_code error;
+  const bool exists = fs::exists(path, error);
+  if (error) throw InputError(fmt::format("{}: expected a path of the run folder, found: {}", printable(path), error.message()));
+  return exists;
 }
+
+}  // namespace
 
 std::optional<records::StageResult> finished_stage(const Recipe& recipe, const std::string& name) {
   const std::string path = recipe.run.output + "/stages/" + name + "/result.json";
-  if (!fs::exists(path)) return std::nullopt;
+  if (!there(path)) return std::nullopt;
   records::StageResult result;
   if (!google::protobuf::util::JsonStringToMessage(read_file(path, kMaxResultBytes), &result).ok())
     throw InputError(path + ": expected the result of a stage, found something else; remove the folder to run the stage again");
@@ -141,7 +150,7 @@ void run_one(const Recipe& recipe, const StageConfig& stage, const std::string& 
 }  // namespace
 
 void require_own_folder(const std::string& output) {
-  if (!fs::exists(output) || fs::exists(output + "/lock") || fs::exists(output + "/summary.json")) return;
+  if (!there(output) || there(output + "/lock") || there(output + "/summary.json")) return;
   for (const auto& entry : fs::directory_iterator(output))
     if (const std::string name = entry.path().filename(); name != "log")
       throw InputError("run.output: expected a new or empty folder, or that of an earlier run, found \"" + printable(name) + "\" in " +

@@ -69,7 +69,7 @@ std::string own_model(const StageConfig& stage) {
 
 const StageConfig* find_stage(const Recipe& recipe, const std::string& name) {
   for (const StageConfig& stage : recipe.stages)
-    if (stage.name == name) return &stage;
+    if (stage.name == name && !name.empty()) return &stage;  // a stage that could not be read has no name
   return nullptr;
 }
 

@@ -123,6 +123,7 @@ class Replayer {
     model_ = std::make_unique<model::CausalLM>(stage_architecture(recipe_, *stage_), 0, type, head);
     load_weights(fs::path(path).parent_path() / fs::path(batch.weights().name()).filename());
     vocab_limit_ = std::min<int64_t>(text::make_tokenizer(recipe_.tokenizer)->vocabulary_size(), model_->architecture().vocab_size);
+    for (int i = 0; i < batch.samples_size(); ++i) require_sequences(batch.samples(i), fmt::format("{}: sample {}", path, i));
   }
 
   Replay run() {
@@ -145,12 +146,24 @@ class Replayer {
   }
 
  private:
+  /// What the model can read.
+  void require_sequences(const records::SkippedSample& s, const std::string& where) const {
+    const int64_t vocabulary = model_->architecture().vocab_size, positions = model_->architecture().max_position_embeddings;
+    const int64_t length = std::max<int64_t>(s.prompt_ids_size() + int64_t{s.completion_ids_size()}, s.rejected_ids_size());
+    if (s.completion_ids().empty() || length > positions)
+      throw InputError(fmt::format("{}: expected 1 to {} tokens, found {}", where, positions, s.completion_ids().empty() ? 0 : length));
+    for (const auto* ids : {&s.prompt_ids(), &s.completion_ids(), &s.rejected_ids()})
+      for (const int32_t id : *ids)
+        if (id < 0 || id >= vocabulary) throw InputError(fmt::format("{}: expected tokens below {}, found {}", where, vocabulary, id));
+  }
+
   void load_weights(const std::string& path) {
     const std::string bytes = read_file(path, batch_.weights().bytes());
     if (xxh3_128_hex(bytes) != batch_.weights().xxh3()) throw InputError(path + ": expected the weights that the dump names, found others");
     const auto tensors = model::read_safetensors(path);
     const auto values = tensors.find("values"), biases = tensors.find("router_biases");
-    if (values == tensors.end() || biases == tensors.end() || values->second.sizes() != model_->parameters().values().sizes())
+    if (values == tensors.end() || biases == tensors.end() || values->second.sizes() != model_->parameters().values().sizes() ||
+        biases->second.numel() != bias_count())
       throw InputError(path + ": expected the weights of the stage's model, found another shape");
     model_->parameters().values().copy_(values->second);
     int64_t offset = 0;
@@ -158,6 +171,12 @@ class Replayer {
       bias.copy_(biases->second.narrow(0, offset, bias.numel()));
       offset += bias.numel();
     }
+  }
+
+  int64_t bias_count() const {
+    int64_t count = 0;
+    for (const at::Tensor& bias : model_->router_biases()) count += bias.numel();
+    return count;
   }
 
   /// Adds the gradient of one sequence; returns its share of the loss.
@@ -206,6 +225,16 @@ class Replayer {
 
 }  // namespace
 
-Replay replay(const records::SkippedBatch& batch, const std::string& path) { return Replayer(batch, path).run(); }
+Replay replay(const records::SkippedBatch& batch, const std::string& path) {
+  Replayer replayer(batch, path);
+  try {
+    return replayer.run();
+  } catch (const InputError&) {
+    throw;
+  } catch (const std::exception& error) {  // numbers that are missing, of which only the stage's objective knows
+    const std::string words = error.what();
+    throw InputError(path + ": expected all that the stage's objective needs, found: " + words.substr(0, words.find('\n')));
+  }
+}
 
 }  // namespace cohort::pipeline

@@ -155,7 +155,7 @@ at::Tensor TrainingSession::whole_moment(const at::Tensor& mine) {
 void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
   try {
     train::save_checkpoint(context_.checkpoint_folder(), std::move(checkpoint), context_.recipe.trainer.keep_last);
-  } catch (const Fault& error) {
+  } catch (const std::exception& error) {  // whatever the file system says
     if (must) throw;
     log_error("{}: no checkpoint was saved: {}; training goes on and tries again in {} steps", context_.stage.name, error.what(),
               context_.recipe.trainer.save_freq);

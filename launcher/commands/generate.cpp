@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -157,6 +158,9 @@ nlohmann::json Session::to_json(uint64_t prompt, const records::Sample& sample) 
 }
 
 void Session::answer_file() {
+  std::error_code none;
+  if (!options_.output.empty() && std::filesystem::equivalent(options_.prompts, options_.output, none))
+    throw InputError("--output: expected another file than --prompts, found " + options_.output);
   const std::vector<std::vector<int32_t>> prompts = read_prompts();
   std::string written;
   for (size_t begin = 0; begin < prompts.size(); begin += kPromptsAtOnce) {

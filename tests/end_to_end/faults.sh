@@ -285,6 +285,17 @@ await_steps signalled 3
 kill -TERM "$pid"
 finish
 expect 'supervise: SIGTERM' 75 'stopped after step [0-9]+, saved'
+# Between two runs there is nobody to pass a request on to: a launcher whose runs fail at once, and that takes its time to ask for the status.
+cat >"$work/launcher" <<'END'
+#!/usr/bin/env bash
+case "$*" in *' status '*) sleep 2; echo "$$" ;; *) exit 1 ;; esac
+END
+chmod +x "$work/launcher"
+MPIRUN=$work/launcher supervised between 5
+sleep 1
+kill -TERM "$pid"
+finish
+expect 'supervise: SIGTERM between two runs' 1 'exit code 1 after a request to stop'
 supervised lost 5 "${long[@]}"
 await_steps lost 3
 kill -KILL "$pid"

@@ -133,6 +133,30 @@ TEST_CASE("a dump that is not whole is refused", "[pipeline]") {
   CHECK_THROWS_AS(read_skipped_batch(folder / "nowhere.pb"), InputError);
 }
 
+TEST_CASE("a dump with tokens that the model cannot read, or without numbers that the objective needs, is refused", "[pipeline]") {
+  const TempDir folder;
+  const auto policy = fresh_policy(recipe_in(folder));
+  const Dump dump = dump_rl(folder, *policy, kSamples);
+  const int32_t vocabulary = static_cast<int32_t>(policy->architecture().vocab_size);
+  const std::vector<std::function<void(records::SkippedSample&)>> damages = {
+      [&](records::SkippedSample& s) { s.set_prompt_ids(0, vocabulary); },
+      [](records::SkippedSample& s) { s.set_prompt_ids(0, -1); },
+      [&](records::SkippedSample& s) { s.set_completion_ids(0, vocabulary); },
+      [](records::SkippedSample& s) { s.clear_completion_ids(); },
+      [](records::SkippedSample& s) {
+        for (int i = 0; i < 1 << 15; ++i) s.add_prompt_ids(1);
+      },
+      [](records::SkippedSample& s) { s.clear_prompt_ids(); },
+      [](records::SkippedSample& s) { s.clear_advantages(); }};
+  for (size_t i = 0; i < damages.size(); ++i) {
+    CAPTURE(i);
+    records::SkippedBatch other = dump.batch;
+    damages[i](*other.mutable_samples(1));
+    CHECK_THROWS_AS(replay(other, dump.path), InputError);
+  }
+  CHECK_NOTHROW(replay(dump.batch, dump.path));
+}
+
 TEST_CASE("only the newest dumps are kept", "[pipeline]") {
   const TempDir folder;
   const auto policy = fresh_policy(recipe_in(folder));
