@@ -184,7 +184,8 @@ void RecipeCheck::check_names() {
   if (recipe_.stages.empty()) problem("stages", "at least one stage", "none");
   for (size_t i = 0; i < recipe_.stages.size(); ++i) {
     const StageConfig& stage = recipe_.stages[i];
-    if (find_stage(recipe_, stage.name) != &stage) problem(path_of(i) + ".name", "each name once", in_quotes(stage.name) + " again");
+    if (const StageConfig* first = find_stage(recipe_, stage.name); first != nullptr && first != &stage)
+      problem(path_of(i) + ".name", "each name once", in_quotes(stage.name) + " again");
   }
 }
 
