@@ -18,7 +18,7 @@ RunStatus run_status(const Recipe& recipe) {
       ++status.done;
     } else if (status.next.empty()) {
       status.next = name;
-      status.step = train::newest_step(recipe.run.output + "/checkpoints/" + name);
+      status.step = train::newest_step(recipe.run.output + "/checkpoints/" + name, name, hashes[i]);
     }
   }
   return status;

@@ -38,16 +38,25 @@ std::vector<std::pair<int64_t, fs::path>> steps_in(const fs::path& folder) {
   return steps;
 }
 
+records::CheckpointManifest read_manifest(const fs::path& folder) {
+  records::CheckpointManifest manifest;
+  const std::string path = folder / kManifest;
+  if (!google::protobuf::util::JsonStringToMessage(read_file(path, kMaxManifestBytes), &manifest).ok())
+    throw InputError(path + ": expected a checkpoint manifest, found something else");
+  if (manifest.format() != kFormat) throw InputError(fmt::format("{}: format: expected {}, found {}", path, kFormat, manifest.format()));
+  if (manifest.files_size() != 1 || manifest.files(0).name() != kData)
+    throw InputError(path + ": files: expected one entry, " + std::string(kData));
+  return manifest;
+}
+
+bool belongs(const records::CheckpointManifest& manifest, int64_t step, const std::string& stage, const std::string& config_hash) {
+  return manifest.stage() == stage && manifest.config_hash() == config_hash && manifest.step() == static_cast<uint64_t>(step);
+}
+
 /// Reads and verifies one step; throws InputError with what is wrong.
 Checkpoint read_step(const fs::path& folder) {
   Checkpoint c;
-  const std::string manifest_path = folder / kManifest;
-  if (!google::protobuf::util::JsonStringToMessage(read_file(manifest_path, kMaxManifestBytes), &c.manifest).ok())
-    throw InputError(manifest_path + ": expected a checkpoint manifest, found something else");
-  if (c.manifest.format() != kFormat)
-    throw InputError(fmt::format("{}: format: expected {}, found {}", manifest_path, kFormat, c.manifest.format()));
-  if (c.manifest.files_size() != 1 || c.manifest.files(0).name() != kData)
-    throw InputError(manifest_path + ": files: expected one entry, " + std::string(kData));
+  c.manifest = read_manifest(folder);
   const std::string data_path = folder / kData;
   const records::FileEntry& entry = c.manifest.files(0);
   const std::string bytes = read_file(data_path, entry.bytes());
@@ -105,17 +114,23 @@ void save_checkpoint(const std::string& folder, Checkpoint c, int64_t keep_last)
   remove_old(folder, static_cast<int64_t>(c.manifest.step()), keep_last);
 }
 
-int64_t newest_step(const std::string& folder) {
-  const auto steps = steps_in(folder);
-  return steps.empty() ? -1 : steps.front().first;
+int64_t newest_step(const std::string& folder, const std::string& stage, const std::string& config_hash) {
+  for (const auto& [step, path] : steps_in(folder)) {
+    try {
+      const records::CheckpointManifest manifest = read_manifest(path);
+      std::error_code none;
+      if (belongs(manifest, step, stage, config_hash) && fs::file_size(path / kData, none) == manifest.files(0).bytes()) return step;
+    } catch (const InputError&) {  // training will say so
+    }
+  }
+  return -1;
 }
 
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash) {
   for (const auto& [step, path] : steps_in(folder)) {
     try {
       Checkpoint c = read_step(path);
-      if (c.manifest.stage() == stage && c.manifest.config_hash() == config_hash && c.manifest.step() == static_cast<uint64_t>(step))
-        return c;
+      if (belongs(c.manifest, step, stage, config_hash)) return c;
       log_warn("{}: skipped, it belongs to another configuration of the stage", path.string());
     } catch (const InputError& error) {
       log_warn("{}: skipped, {}", path.string(), error.what());

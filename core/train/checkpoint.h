@@ -28,7 +28,8 @@ void save_checkpoint(const std::string& folder, Checkpoint checkpoint, int64_t k
 /// The newest valid checkpoint with this stage and config hash; nullopt when there is none.
 std::optional<Checkpoint> load_checkpoint(const std::string& folder, const std::string& stage, const std::string& config_hash);
 
-/// Number of the newest step_N folder, valid or not; -1 when there is none.
-int64_t newest_step(const std::string& folder);
+/// Number of the newest step of this stage and config hash, as far as manifests and sizes tell: hashes are not compared. -1 when there is
+/// none.
+int64_t newest_step(const std::string& folder, const std::string& stage, const std::string& config_hash);
 
 }  // namespace cohort::train
