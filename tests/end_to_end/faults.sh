@@ -286,12 +286,12 @@ kill -TERM "$pid"
 finish
 expect 'supervise: SIGTERM' 75 'stopped after step [0-9]+, saved'
 # Between two runs there is nobody to pass a request on to: a launcher whose runs fail at once, and that takes its time to ask for the status.
-cat >"$work/launcher" <<'END'
+cat >"$work/slow_launcher" <<'END'
 #!/usr/bin/env bash
 case "$*" in *' status '*) sleep 2; echo "$$" ;; *) exit 1 ;; esac
 END
-chmod +x "$work/launcher"
-MPIRUN=$work/launcher supervised between 5
+chmod +x "$work/slow_launcher"
+MPIRUN=$work/slow_launcher supervised between 5
 sleep 1
 kill -TERM "$pid"
 finish
