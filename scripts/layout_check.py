@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Does the layout change the result? Runs configs/smoke.yaml in many layouts and prints one table.
+
+    scripts/layout_check.py [--out FOLDER] [--config FILE] [key=value…]     key=value goes to every run
+
+A row is a layout: ranks, the mesh dp x ep, placement, ZeRO-1, recompute, staleness. The first run is the reference: one rank. For every other
+one the table says whether the samples of every RL stage and the weights of every stage are the same bytes, and the largest relative difference
+of any metric but times. Runs with max_staleness sample with older weights: there only that they finish is asked for.
+
+Needs build/cohort. Exit code 0, or 1 when a row is not as it must be.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SLOTS = "trainer.reduction_slots=8"  # so that 8 ranks may share a batch
+ZERO1, RECOMPUTE = "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"
+
+
+def ep(size):
+    return f"cluster.expert_parallel_size={size}"
+
+
+def split(rollout_ranks, staleness=0):
+    settings = ["cluster.placement=split", f"cluster.rollout_ranks={rollout_ranks}"]
+    return settings + ([f"cluster.max_staleness={staleness}"] if staleness else [])
+
+
+LAYOUTS = [  # ranks, settings
+    (1, []),
+    (1, [RECOMPUTE]),
+    (2, []),
+    (2, [ZERO1]),
+    (2, [ep(2)]),
+    (3, split(1)),
+    (4, []),
+    (4, [ZERO1, RECOMPUTE]),
+    (4, [ep(2)]),
+    (4, [ep(4), ZERO1]),
+    (4, [ep(2), RECOMPUTE]),
+    (4, split(2) + [ZERO1]),
+    (6, split(2) + [ep(2)]),
+    (8, []),
+    (8, [ep(4), ZERO1, RECOMPUTE]),
+    (8, split(4) + [ep(2), ZERO1]),
+    (3, split(1, staleness=1)),
+]
+
+
+def setting(settings, key, default):
+    for entry in settings:
+        if entry.startswith(key + "="):
+            return entry.split("=", 1)[1]
+    return default
+
+
+def describe(ranks, settings):
+    rollout_ranks = int(setting(settings, "cluster.rollout_ranks", 0))
+    experts = int(setting(settings, "cluster.expert_parallel_size", 1))
+    trainers = ranks - rollout_ranks
+    placement = f"split, {rollout_ranks} roll out" if rollout_ranks else "colocated"
+    return [str(ranks), f"{trainers // experts} x {experts}", placement,
+            "yes" if ZERO1 in settings else "no", "yes" if RECOMPUTE in settings else "no",
+            setting(settings, "cluster.max_staleness", "0")]
+
+
+def run(config, folder, ranks, settings):
+    """Seconds, or None when it did not finish."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+                       OMPI_MCA_hwloc_base_binding_policy="none")
+    if os.geteuid() == 0:
+        environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    command = ["mpirun", "-n", str(ranks), str(ROOT / "build/cohort"), "train", config, f"run.output={folder}", SLOTS, *settings]
+    begin = time.monotonic()
+    with open(f"{folder}.log", "w", encoding="utf-8") as log:
+        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    return time.monotonic() - begin if code == 0 else None
+
+
+def same_files(one, other, pattern):
+    """Number of files that differ, of all that the first run has."""
+    files = sorted(path.relative_to(one) for path in one.glob(pattern))
+    if not files:
+        sys.exit(f"{one}: no {pattern}")
+    return sum(not (other / file).exists() or not filecmp.cmp(one / file, other / file, shallow=False) for file in files)
+
+
+def rows(folder):
+    with open(folder / "metrics.jsonl", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def largest_difference(one, other):
+    """Relative, over the metrics that both have and that are no times; None when the runs have other steps."""
+    first, second = rows(one), rows(other)
+    if [(r["stage"], r["step"]) for r in first] != [(r["stage"], r["step"]) for r in second]:
+        return None
+    largest = 0.0
+    for a, b in zip(first, second):
+        for name in a.keys() & b.keys():
+            if name.startswith(("timing_s/", "perf/")) or isinstance(a[name], str) or a[name] == b[name]:
+                continue
+            largest = max(largest, abs(a[name] - b[name]) / max(abs(a[name]), abs(b[name])))
+    return largest
+
+
+def verdict(reference, folder, stale):
+    """Cells and whether they are as they must be."""
+    if stale:
+        return ["older weights", "older weights", "-"], True
+    samples, weights = same_files(reference, folder, "samples/*.jsonl"), same_files(reference, folder, "stages/*/model/model.safetensors")
+    difference = largest_difference(reference, folder)
+    cells = ["equal" if n == 0 else f"{n} files differ" for n in (samples, weights)]
+    return cells + ["other steps" if difference is None else f"{difference:.1e}" if difference else "0"], (samples, weights, difference) == (0, 0, 0.0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", help="where the runs go; a temporary folder unless given")
+    parser.add_argument("--config", default=str(ROOT / "configs/smoke.yaml"))
+    parser.add_argument("settings", nargs="*")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = pathlib.Path(arguments.out or temporary)
+        out.mkdir(parents=True, exist_ok=True)
+        good = True
+        print("| ranks | dp x ep | placement | ZeRO-1 | recompute | max_staleness | samples | weights | metrics differ by | seconds |")
+        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+        for index, (ranks, settings) in enumerate(LAYOUTS):
+            folder = out / f"layout{index}"
+            seconds = run(arguments.config, folder, ranks, [*arguments.settings, *settings])
+            if seconds is None:
+                cells, met = ["did not finish", f"see {folder}.log", "-"], False
+            elif index == 0:
+                cells, met = ["the reference", "the reference", "-"], True
+            else:
+                cells, met = verdict(out / "layout0", folder, setting(settings, "cluster.max_staleness", "0") != "0")
+            good = good and met
+            print(f"| {' | '.join(describe(ranks, settings) + cells + [f'{seconds:.0f}' if seconds else '-'])} |", flush=True)
+            if index == 0 and not met:
+                return 1
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
