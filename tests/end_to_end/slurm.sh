@@ -139,7 +139,7 @@ done
 
 export LAUNCHER=srun
 # Slurm may send its own signal up to a minute early, and so before the run looks at the walltime: here it is one that nobody minds.
-REQUEUES=0 submit walltime --time=1 --signal=B:WINCH@1 -- run.walltime_margin_s=50 stages.rl.steps=100000
+REQUEUES=0 submit walltime --time=1 --signal=B:CONT@1 -- run.walltime_margin_s=50 stages.rl.steps=100000
 await_end 'JobState=FAILED.*ExitCode=75:0|ExitCode=75:0.*JobState=FAILED'
 grep -q 'saved (walltime)' "$work/walltime.log" || trouble 'expected the walltime as the reason'
 grep -q 'not again' "$work/walltime.log" || trouble 'expected the number of requeues to be bounded'
