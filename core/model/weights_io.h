@@ -21,8 +21,8 @@ void save_model(const CausalLM& model, const std::string& folder);
 Architecture load_architecture(const std::string& folder);
 
 /// InputError naming every tensor that is missing, unexpected, of another shape, or not finite.
-/// InputError when config.json describes a large model and model.safetensors holds less than half of it: looked at before memory for them is taken. Reads the
-/// header of the file only.
+/// InputError when config.json describes a large model and model.safetensors holds less than half of it: looked at before memory for them
+/// is taken. Reads the header of the file only.
 void check_model_folder(const std::string& folder);
 
 std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type = ComputeType::kFloat32, Head head = Head::kLanguageModel);

@@ -52,9 +52,9 @@ class TrainingSession {
   /// Stopped.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
-  /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite, the batch goes to
-  /// OUTPUT/bad_batches (core/pipeline/skipped_batch.h), and trainer.max_skipped_in_a_row of them in a row are a Fault. `describe` adds
-  /// this member's samples, and the normalisers, to the record.
+  /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite,
+  /// the batch goes to OUTPUT/bad_batches (core/pipeline/skipped_batch.h), and trainer.max_skipped_in_a_row of them in a row are a Fault.
+  /// `describe` adds this member's samples, and the normalisers, to the record.
   void after_update(int64_t step, const train::Optimizer::Step& update, double loss,
                     const std::function<void(records::SkippedBatch&)>& describe);
 
