@@ -4,15 +4,14 @@
     scripts/layout_check.py [--out FOLDER] [--config FILE] [key=value…]     key=value goes to every run
 
 A row is a layout: ranks, the mesh dp x ep, placement, ZeRO-1, recompute, staleness. The first run is the reference: one rank. For every other
-one the table says whether the samples of every RL stage and the weights of every stage are the same bytes, and the largest relative difference
-of any metric but times. Runs with max_staleness sample with older weights: there only that they finish is asked for.
+one the table says whether the samples of every RL stage and the weights of every stage are the same bytes, and every metric but times the same
+number. Runs with max_staleness sample with older weights: there only that they finish is asked for.
 
 Needs build/cohort. Exit code 0, or 1 when a row is not as it must be.
 """
 
 import argparse
 import filecmp
-import json
 import os
 import pathlib
 import subprocess
@@ -93,23 +92,12 @@ def same_files(one, other, pattern):
     return sum(not (other / file).exists() or not filecmp.cmp(one / file, other / file, shallow=False) for file in files)
 
 
-def rows(folder):
-    with open(folder / "metrics.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def largest_difference(one, other):
-    """Relative, over the metrics that both have and that are no times; None when the runs have other steps."""
-    first, second = rows(one), rows(other)
-    if [(r["stage"], r["step"]) for r in first] != [(r["stage"], r["step"]) for r in second]:
-        return None
-    largest = 0.0
-    for a, b in zip(first, second):
-        for name in a.keys() & b.keys():
-            if name.startswith(("timing_s/", "perf/")) or isinstance(a[name], str) or a[name] == b[name]:
-                continue
-            largest = max(largest, abs(a[name] - b[name]) / max(abs(a[name]), abs(b[name])))
-    return largest
+def compare_metrics(one, other):
+    """"equal", or the first difference."""
+    script = ROOT / "tests/end_to_end/compare_metrics.py"
+    result = subprocess.run([sys.executable, script, one / "metrics.jsonl", other / "metrics.jsonl", "0"], capture_output=True, text=True,
+                            check=False)
+    return "equal" if result.returncode == 0 else result.stderr.strip().splitlines()[-1].removeprefix("AssertionError: ")
 
 
 def verdict(reference, folder, stale):
@@ -117,9 +105,8 @@ def verdict(reference, folder, stale):
     if stale:
         return ["older weights", "older weights", "-"], True
     samples, weights = same_files(reference, folder, "samples/*.jsonl"), same_files(reference, folder, "stages/*/model/model.safetensors")
-    difference = largest_difference(reference, folder)
-    cells = ["equal" if n == 0 else f"{n} files differ" for n in (samples, weights)]
-    return cells + ["other steps" if difference is None else f"{difference:.1e}" if difference else "0"], (samples, weights, difference) == (0, 0, 0.0)
+    cells = ["equal" if n == 0 else f"{n} files differ" for n in (samples, weights)] + [compare_metrics(reference, folder)]
+    return cells, cells == ["equal"] * 3
 
 
 def main():
@@ -132,7 +119,7 @@ def main():
         out = pathlib.Path(arguments.out or temporary)
         out.mkdir(parents=True, exist_ok=True)
         good = True
-        print("| ranks | dp x ep | placement | ZeRO-1 | recompute | max_staleness | samples | weights | metrics differ by | seconds |")
+        print("| ranks | dp x ep | placement | ZeRO-1 | recompute | max_staleness | samples | weights | metrics | seconds |")
         print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
         for index, (ranks, settings) in enumerate(LAYOUTS):
             folder = out / f"layout{index}"

@@ -37,8 +37,8 @@ class TrainingSession {
   records::EvalResult eval_start;
   bool has_eval_start = false;
   std::string pending;  ///< what on_save returned when the checkpoint was saved that this session began with
-  std::function<std::string()>
-      on_save;  ///< bytes of the stage's own state; called by every member whenever one is saved, the leader's count
+  /// Bytes of the stage's own state, called by every member whenever a checkpoint is saved; the leader's count. Null: it has none.
+  std::function<std::string()> on_save;
 
   /// Call before the first step of a stage that was not resumed, after eval_start is known: saves step 0, so that a killed run knows where
   /// this stage's metrics begin.

@@ -16,7 +16,7 @@
 #include "distributed/comm/mpi_session.h"
 #include "distributed/comm/thread_world.h"
 #include "distributed/roles/rank_team.h"
-#include "tests/distributed/forwarding_team.h"
+#include "tests/support/forwarding_team.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -102,19 +102,9 @@ struct Scratch {
   }
 };
 
-/// A team that asks everybody to stop from the n-th question whether to stop.
-class Stopping final : public test::ForwardingTeam {
- public:
-  Stopping(Team& team, int questions) : ForwardingTeam(team), left_(questions) {}
-  bool any(bool mine) override { return ForwardingTeam::any(mine || --left_ <= 0); }
-
- private:
-  int left_;
-};
-
 /// Some steps of the recipe; whether it is done.
 bool run_some(const Recipe& recipe, Team& team, int steps) {
-  Stopping stopping(team, steps);
+  test::StoppingTeam stopping(team, steps);
   try {
     run_recipe(recipe, stopping, {});
     return true;

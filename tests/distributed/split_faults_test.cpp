@@ -15,8 +15,8 @@
 #include "distributed/comm/thread_world.h"
 #include "distributed/roles/rank_team.h"
 #include "tests/core/base/temp_dir.h"
-#include "tests/distributed/forwarding_team.h"
 #include "tests/distributed/worlds.h"
+#include "tests/support/forwarding_team.h"
 
 namespace cohort::pipeline {
 namespace {

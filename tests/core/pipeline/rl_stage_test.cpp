@@ -14,6 +14,7 @@
 #include "core/model/weights_io.h"
 #include "core/pipeline/pipeline.h"
 #include "tests/core/base/temp_dir.h"
+#include "tests/support/forwarding_team.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -142,32 +143,6 @@ TEST_CASE("answers of earlier weights are trained on with their importance weigh
   }
 }
 
-namespace {
-
-/// One process that is asked to stop at one of its steps.
-class StoppedTeam final : public Team {
- public:
-  explicit StoppedTeam(int at) : left_(at) {}
-  int index() const override { return 0; }
-  int size() const override { return 1; }
-  uint64_t publish(model::CausalLM&, uint64_t version) override { return version; }
-  void begin_stage() override {}
-  std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
-  std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
-  std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
-  void sum(at::Tensor) override {}
-  void reduce_scatter(at::Tensor) override {}
-  void all_gather(at::Tensor) override {}
-  at::Tensor gather_slices(const at::Tensor& mine, int64_t) override { return mine; }
-  bool any(bool mine) override { return mine || --left_ == 0; }
-  void barrier(const char*) override {}
-
- private:
-  int left_;
-};
-
-}  // namespace
-
 TEST_CASE("a stage that was stopped with batches under way goes on with the same bits", "[pipeline]") {
   const int staleness = GENERATE(0, 1, 3);
   CAPTURE(staleness);
@@ -180,7 +155,8 @@ TEST_CASE("a stage that was stopped with batches under way goes on with the same
   overrides.push_back("run.output=" + stopped / "run");
   const Recipe recipe = config::read_config_text<Recipe>(kRecipe, "recipe", overrides);
   for (int at : {2, 1}) {
-    StoppedTeam team(at);
+    SoloTeam solo;
+    test::StoppingTeam team(solo, at);
     CHECK_THROWS_AS(run_recipe(recipe, team, {}), Stopped);
   }
   run(stopped, settings);

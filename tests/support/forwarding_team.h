@@ -32,4 +32,14 @@ class ForwardingTeam : public pipeline::Team {
   Team& team_;
 };
 
+/// Asks everybody to stop from the n-th question whether to stop.
+class StoppingTeam final : public ForwardingTeam {
+ public:
+  StoppingTeam(Team& team, int questions) : ForwardingTeam(team), left_(questions) {}
+  bool any(bool mine) override { return ForwardingTeam::any(mine || --left_ <= 0); }
+
+ private:
+  int left_;
+};
+
 }  // namespace cohort::test
