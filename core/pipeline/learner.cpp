@@ -74,7 +74,8 @@ int Learner::owner(int64_t i, int64_t count) const {
 Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work) {
   if (!trains()) throw Fault("a member that does not train was asked for an optimizer step");
   const bool mixture = !model_.router_biases().empty();
-  train::GradientTree tree;
+  if (optimizer_.whole() && !sums_.defined()) sums_ = trainers_->tensor_for_sums(model_.parameters().size());
+  train::GradientTree tree(sums_);
   std::vector<std::vector<double>> sums;
   std::vector<at::Tensor> loads;
   const auto [first, last] = my_slots();

@@ -69,6 +69,7 @@ class Learner {
   int64_t trainer_count_;
   int64_t slots_;
   double bias_rate_, aux_coeff_;
+  at::Tensor sums_;  ///< where gradients are summed, from the first step on
 };
 
 /// Sums of all members, in slot order: `mine` holds one vector per slot of mine.

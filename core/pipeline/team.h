@@ -6,6 +6,7 @@
 /// same order) and blocking, unless said otherwise.
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <cstdint>
 #include <functional>
@@ -62,6 +63,9 @@ class Team {
   /// [begin, end) of the slice of `length` numbers that this member keeps: nearly equal runs in member order. Not collective.
   std::pair<int64_t, int64_t> slice(int64_t length) const { return {length * index() / size(), length * (index() + 1) / size()}; }
 
+  /// A flat fp32 CPU tensor, not initialised, on which sum() is fastest. Collective, the same `length` ≥ 1 everywhere.
+  virtual at::Tensor tensor_for_sums(int64_t length) = 0;
+
   /// In place, as sum(), but this member gets only its slice of the result; the rest is not defined afterwards.
   virtual void reduce_scatter(at::Tensor flat) = 0;
 
@@ -92,6 +96,7 @@ class SoloTeam final : public Team {
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
   std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
   void sum(at::Tensor) override {}
+  at::Tensor tensor_for_sums(int64_t length) override { return at::empty({length}, at::kFloat); }
   void reduce_scatter(at::Tensor) override {}
   void all_gather(at::Tensor) override {}
   at::Tensor gather_slices(const at::Tensor& mine, int64_t) override { return mine; }

@@ -13,7 +13,8 @@ int64_t slot_of(int64_t i, int64_t count, int64_t slots) {
 }
 
 void GradientTree::add(const at::Tensor& part) {
-  stack_.emplace_back(1, part.clone());
+  // The first part is at the bottom of the stack and collects the others.
+  stack_.emplace_back(1, stack_.empty() && place_.defined() ? place_.copy_(part) : part.clone());
   while (stack_.size() > 1 && stack_[stack_.size() - 2].first == stack_.back().first) {
     stack_[stack_.size() - 2].second.add_(stack_.back().second);
     stack_[stack_.size() - 2].first *= 2;

@@ -22,12 +22,16 @@ int64_t slot_of(int64_t i, int64_t count, int64_t slots);
 
 class GradientTree {
  public:
+  /// `place` is where the sum comes to lie, of the size of a part; without one it is taken from the heap.
+  explicit GradientTree(at::Tensor place = {}) : place_(std::move(place)) {}
+
   /// Takes the parts in order; the tensor is copied.
   void add(const at::Tensor& part);
   /// The sum of what was added, a power of two of parts.
   at::Tensor sum();
 
  private:
+  at::Tensor place_;
   std::vector<std::pair<int64_t, at::Tensor>> stack_;  // (number of parts, their sum)
 };
 

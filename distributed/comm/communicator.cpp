@@ -10,7 +10,9 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "distributed/comm/group_transport.h"
+#include "distributed/comm/shared_block.h"
 
 namespace cohort::comm {
 namespace {
@@ -194,6 +196,22 @@ void Communicator::sum(std::string_view label, std::span<float> values) {
   if (size() == 1 || state_->transport->sum(call, values)) return;
   add_slices(call, values);
   share_slices(call, values);
+}
+
+std::shared_ptr<float[]> Communicator::floats_for_sums(std::string_view label, size_t count) {
+  if (size() == 1 || !state_->transport->shares_memory()) return std::make_shared_for_overwrite<float[]>(count);
+  const std::shared_ptr<SharedBlock> block = SharedBlock::create(count);
+  const std::vector<std::string> names = all_gather(label, block ? block->name() : "");
+  const bool opened = block && block->open(names, rank());
+  const std::vector<std::string> answers = all_gather(label, opened ? "1" : "0");
+  if (block) block->forget_name();
+  if (std::find(answers.begin(), answers.end(), "0") != answers.end()) {
+    if (rank() == 0)
+      log_warn("no {} MiB of memory can be shared between the ranks of this host (/dev/shm?): sums are slower", (count * sizeof(float)) >> 20);
+    return std::make_shared_for_overwrite<float[]>(count);
+  }
+  state_->transport->adopt(block, state_->collectives);
+  return {block, block->mine().data()};
 }
 
 void Communicator::reduce_scatter(std::string_view label, std::span<float> values) {

@@ -17,6 +17,7 @@ namespace cohort::comm {
 namespace {
 
 constexpr size_t kPieceFloats = size_t{1} << 18;  // 1 MiB: two buffers of two ranks stay in the cache of their cores
+constexpr size_t kPlaceFloats = size_t{1} << 15;  // 128 KiB of each rank, added and copied while they are in a core's cache
 constexpr int kLookEvery = 64;                    // polls between two looks at the clock and at the others' boards
 
 }  // namespace
@@ -26,6 +27,7 @@ struct MpiSharedWindow::Board {
   alignas(64) std::atomic<uint64_t> arrived;
   alignas(64) std::atomic<uint64_t> sequence;
   Header calls[2];
+  uint64_t blocks[2];
   alignas(64) char end;
 };
 
@@ -68,9 +70,13 @@ float* MpiSharedWindow::buffer_of(int rank) const {
   return first + (pieces_ % 2) * kPieceFloats;
 }
 
-void MpiSharedWindow::announce(const Header& header) {
+void MpiSharedWindow::announce(const Header& header) { enter(header, 0); }
+
+void MpiSharedWindow::enter(const Header& header, uint64_t block) {
+  block_ = block;
   Board& mine = *boards_[static_cast<size_t>(rank_)];
   mine.calls[header.sequence % 2] = header;
+  mine.blocks[header.sequence % 2] = block;
   mine.sequence.store(header.sequence, std::memory_order_release);
 }
 
@@ -79,8 +85,10 @@ std::optional<MpiSharedWindow::Problem> MpiSharedWindow::strayed(const Header& h
   const uint64_t sequence = board.sequence.load(std::memory_order_acquire);
   if (sequence < header.sequence) return std::nullopt;  // not here yet
   const Header theirs = board.calls[sequence % 2];
+  const uint64_t block = board.blocks[sequence % 2];
   if (board.sequence.load(std::memory_order_acquire) != sequence) return std::nullopt;  // look again later
-  if (theirs == header) return std::nullopt;
+  if (theirs == header && block == block_) return std::nullopt;
+  if (theirs == header) return Problem{fmt::format("rank {} sums other memory: one of us has left its shared block", peer), {}};
   const std::string label(theirs.label, strnlen(theirs.label, kMaxLabel));
   if (theirs.sequence == header.sequence && theirs.operation == header.operation && label == header.label)
     return Problem{fmt::format("rank {} sends {} bytes where {} are expected", peer, theirs.bytes, header.bytes), {}};
@@ -116,7 +124,43 @@ std::optional<MpiSharedWindow::Problem> MpiSharedWindow::meet(const Header& head
   return std::nullopt;
 }
 
+std::optional<MpiSharedWindow::Problem> MpiSharedWindow::meet_in_call(const Header& header, double deadline_s) {
+  if (auto problem = meet(header, deadline_s)) return problem;
+  for (int r = 0; r < size_; ++r)
+    if (auto problem = strayed(header, r)) return problem;
+  return std::nullopt;
+}
+
+void MpiSharedWindow::adopt(const std::shared_ptr<SharedBlock>& block, uint64_t number) {
+  std::erase_if(adopted_, [](const Adopted& a) { return a.block.expired(); });
+  adopted_.push_back({number, block});
+}
+
+std::pair<std::shared_ptr<SharedBlock>, uint64_t> MpiSharedWindow::block_of(std::span<float> values) {
+  for (const Adopted& a : adopted_)
+    if (auto block = a.block.lock(); block && block->mine().data() == values.data() && values.size() <= block->mine().size())
+      return {std::move(block), a.number};
+  return {nullptr, 0};
+}
+
+std::optional<MpiSharedWindow::Problem> MpiSharedWindow::sum_in_place(const Header& header, const SharedBlock& block, size_t length,
+                                                                      double deadline_s) {
+  if (auto problem = meet_in_call(header, deadline_s)) return problem;
+  const auto [begin, count] = slice_of(length, rank_, size_);
+  std::vector<float*> rows(static_cast<size_t>(size_));
+  for (size_t done = 0; done < count; done += kPlaceFloats) {
+    const size_t width = std::min(kPlaceFloats, count - done);
+    for (int r = 0; r < size_; ++r) rows[static_cast<size_t>(r)] = block.of(r) + begin + done;
+    add_by_tree(rows, width);
+    for (size_t r = 1; r < rows.size(); ++r) std::copy_n(rows[0], width, rows[r]);
+  }
+  return meet(header, deadline_s);
+}
+
 std::optional<MpiSharedWindow::Problem> MpiSharedWindow::sum(const Header& header, std::span<float> values, double deadline_s) {
+  const auto [block, number] = block_of(values);
+  enter(header, number);
+  if (block) return sum_in_place(header, *block, values.size(), deadline_s);
   size_t done = 0;
   do {  // once even for nothing, so that a rank with another length is found
     const size_t length = std::min(kPieceFloats, values.size() - done);
@@ -132,9 +176,7 @@ std::optional<MpiSharedWindow::Problem> MpiSharedWindow::sum_piece(const Header&
   const size_t end = begin + length;
   std::copy(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(begin), mine);
   std::copy(piece.begin() + static_cast<std::ptrdiff_t>(end), piece.end(), mine + end);
-  if (auto problem = meet(header, deadline_s)) return problem;
-  for (int r = 0; r < size_; ++r)
-    if (auto problem = strayed(header, r)) return problem;  // all are in a call: is it this one?
+  if (auto problem = meet_in_call(header, deadline_s)) return problem;
 
   std::vector<float*> rows;
   for (int r = 0; r < size_; ++r) rows.push_back((r == rank_ ? piece.data() : buffer_of(r)) + begin);

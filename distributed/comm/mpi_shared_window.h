@@ -11,6 +11,9 @@
 ///   4. all have arrived?
 ///   5. copy the other ranks' results into my values
 /// A rank that is one piece ahead writes into the other buffer, and cannot be two ahead.
+///
+/// Values that lie in a SharedBlock need no copies: when all have arrived, a rank adds up its slice where it lies and leaves the result in
+/// every rank's block; when all have arrived again, that is the sum.
 
 #include <mpi.h>
 
@@ -18,8 +21,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "distributed/comm/shared_block.h"
 #include "distributed/comm/transport.h"
 
 namespace cohort::comm {
@@ -43,15 +48,28 @@ class MpiSharedWindow {
   /// Tells the other ranks which call this rank has entered; before every collective, so that a rank in a sum sees who went elsewhere.
   void announce(const Header& header);
 
-  /// In place. The header is that of the call, with the size of values in bytes. Nothing: it is done.
+  /// sum() of the beginning of this block works in place. The same number > 0 on all ranks.
+  void adopt(const std::shared_ptr<SharedBlock>& block, uint64_t number);
+
+  /// In place; announces itself. The header is that of the call, with the size of values in bytes. Nothing: it is done.
   std::optional<Problem> sum(const Header& header, std::span<float> values, double deadline_s);
 
  private:
   struct Board;
+  struct Adopted {
+    uint64_t number;
+    std::weak_ptr<SharedBlock> block;
+  };
 
   MpiSharedWindow() = default;
+  void enter(const Header& header, uint64_t block);
+  /// The adopted block that begins with these values: null and 0 when there is none.
+  std::pair<std::shared_ptr<SharedBlock>, uint64_t> block_of(std::span<float> values);
+  std::optional<Problem> sum_in_place(const Header& header, const SharedBlock& block, size_t length, double deadline_s);
   std::optional<Problem> sum_piece(const Header& header, std::span<float> piece, double deadline_s);
   std::optional<Problem> meet(const Header& header, double deadline_s);
+  /// meet(), and all are in this call.
+  std::optional<Problem> meet_in_call(const Header& header, double deadline_s);
   std::optional<Problem> strayed(const Header& header, int peer) const;
   float* buffer_of(int rank) const;
 
@@ -59,6 +77,8 @@ class MpiSharedWindow {
   MPI_Win window_ = MPI_WIN_NULL;
   int rank_ = 0, size_ = 1;
   std::vector<Board*> boards_;  // of each rank, in the window; the buffers follow it
+  std::vector<Adopted> adopted_;
+  uint64_t block_ = 0;  // of the call this rank is in; 0: none
   uint64_t meetings_ = 0;
   uint64_t pieces_ = 0;
 };

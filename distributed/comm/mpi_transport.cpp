@@ -97,12 +97,13 @@ bool MpiTransport::sum(const Call& call, std::span<float> values) {
   if (!shared_) return false;
   require_whole(call);
   const Header header = make_header(call, values.size_bytes());
-  shared_->announce(header);
   const auto problem = shared_->sum(header, values, options().deadline_s);
   if (!problem) return true;
   if (!problem->missing.empty()) fail_stalled(call, problem->missing);
   fail(call, problem->what);
 }
+
+void MpiTransport::adopt(const std::shared_ptr<SharedBlock>& block, uint64_t number) { shared_->adopt(block, number); }
 
 void MpiTransport::start(const Call& call, Flight& flight, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) {
   flight.tag = tag_of(call);

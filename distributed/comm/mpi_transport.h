@@ -23,6 +23,8 @@ class MpiTransport final : public Transport {
   const std::string& host(int rank) const override { return hosts_.at(static_cast<size_t>(rank)); }
   void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) override;
   bool sum(const Call& call, std::span<float> values) override;
+  bool shares_memory() const override { return shared_ != nullptr; }
+  void adopt(const std::shared_ptr<SharedBlock>& block, uint64_t number) override;
 
  private:
   /// The requests of one transfer. An entry of `requests` is MPI_REQUEST_NULL once it is done.

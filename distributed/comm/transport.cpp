@@ -66,6 +66,10 @@ void Transport::fail_stalled(const Call& call, std::vector<int> peers) {
 
 bool Transport::sum(const Call& /*call*/, std::span<float> /*values*/) { return false; }
 
+void Transport::adopt(const std::shared_ptr<SharedBlock>& /*block*/, uint64_t /*number*/) {
+  throw Fault("ranks that share no memory were given a shared block");
+}
+
 void Transport::require_whole(const Call& call) {
   if (!broken_by_.empty()) fail(call, "the group failed before: " + broken_by_);
 }

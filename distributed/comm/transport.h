@@ -7,6 +7,7 @@
 /// message it sends.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,6 +76,8 @@ struct Incoming {
   std::string payload = {};    ///< … otherwise it is put here
 };
 
+class SharedBlock;
+
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -92,6 +95,12 @@ class Transport {
   /// In place and to the bit what Communicator::sum says, where this transport has something faster than messages. False, on all ranks
   /// alike: it has not, and nothing was done. Throws as transfer does.
   virtual bool sum(const Call& call, std::span<float> values);
+
+  /// Whether all ranks can share memory, so that sum() of a SharedBlock needs no copies; alike on all of them.
+  virtual bool shares_memory() const { return false; }
+  /// From now on sum() works in place where it is given the beginning of this block. `number` names it, alike on all ranks; > 0. Only
+  /// where memory is shared.
+  virtual void adopt(const std::shared_ptr<SharedBlock>& block, uint64_t number);
 
   virtual CommOptions& options() { return options_; }
 

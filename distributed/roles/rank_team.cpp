@@ -232,6 +232,12 @@ std::span<float> RankTeam::floats_of(const at::Tensor& flat, const char* operati
 
 void RankTeam::sum(at::Tensor flat) { communicator_.sum("tensor", floats_of(flat, "sum")); }
 
+at::Tensor RankTeam::tensor_for_sums(int64_t length) {
+  std::shared_ptr<float[]> floats = communicator_.floats_for_sums("sums", static_cast<size_t>(length));
+  float* data = floats.get();
+  return at::from_blob(data, {length}, [floats = std::move(floats)](void*) {}, at::kFloat);
+}
+
 void RankTeam::reduce_scatter(at::Tensor flat) { communicator_.reduce_scatter("tensor", floats_of(flat, "reduce_scatter")); }
 
 void RankTeam::all_gather(at::Tensor flat) { communicator_.all_gather_slices("tensor", floats_of(flat, "all_gather")); }

@@ -49,6 +49,7 @@ class RankTeam final : public pipeline::Team {
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) override;
   std::vector<std::string> gather(const std::string& mine) override;
   void sum(at::Tensor flat) override;
+  at::Tensor tensor_for_sums(int64_t length) override;
   void reduce_scatter(at::Tensor flat) override;
   void all_gather(at::Tensor flat) override;
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;

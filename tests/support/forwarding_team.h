@@ -21,6 +21,7 @@ class ForwardingTeam : public pipeline::Team {
   }
   std::vector<std::string> gather(const std::string& mine) override { return team_.gather(mine); }
   void sum(at::Tensor flat) override { team_.sum(flat); }
+  at::Tensor tensor_for_sums(int64_t length) override { return team_.tensor_for_sums(length); }
   void reduce_scatter(at::Tensor flat) override { team_.reduce_scatter(flat); }
   void all_gather(at::Tensor flat) override { team_.all_gather(flat); }
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }

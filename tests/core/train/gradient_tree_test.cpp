@@ -76,6 +76,15 @@ TEST_CASE("parts are copied: the caller may go on using its buffer") {
   CHECK(same_bits(buffer, at::full({3}, 5.0f)));
 }
 
+TEST_CASE("the sum comes to lie where it was asked to") {
+  const auto all = parts(4);
+  const at::Tensor place = at::zeros_like(all[0]);
+  GradientTree tree(place);
+  for (const at::Tensor& part : all) tree.add(part);
+  CHECK(tree.sum().data_ptr() == place.data_ptr());
+  CHECK(same_bits(place, halved(all, 0, 4)));
+}
+
 TEST_CASE("a number of parts that is no power of two is a fault") {
   CHECK_THROWS_AS(GradientTree().sum(), Fault);
   const auto all = parts(6);

@@ -41,15 +41,21 @@ float tree_sum(const std::vector<std::vector<float>>& rows, size_t column, size_
   return tree_sum(rows, column, first, left) + tree_sum(rows, column, first + left, count - left);
 }
 
-void check_sum(Communicator world, size_t length) {
+void check_sum_in(Communicator world, std::span<float> values) {
+  const size_t length = values.size();
   std::vector<std::vector<float>> rows;
   for (int r = 0; r < world.size(); ++r) rows.push_back(values_of(r, length));
-  std::vector<float> values = rows[static_cast<size_t>(world.rank())];
+  std::copy_n(rows[static_cast<size_t>(world.rank())].begin(), length, values.begin());
   world.sum("values", values);
   for (size_t i = 0; i < length; ++i) {
     const float wanted = tree_sum(rows, i, 0, rows.size());
     expect(std::memcmp(&wanted, &values[i], sizeof(float)) == 0, "the bits of a serial tree at " + std::to_string(i));
   }
+}
+
+void check_sum(Communicator world, size_t length) {
+  std::vector<float> values(length);
+  check_sum_in(world, values);
 }
 
 void check_slices(Communicator world, size_t length) {
@@ -383,6 +389,32 @@ TEST_CASE("many sums in a row, of changing lengths, with slow ranks") {
       if (i % 5 == 0) world.barrier("between");
     }
     check_sum(world, (size_t{3} << 18) + 1);
+  });
+}
+
+TEST_CASE("sums in memory made for them have the bits of other sums, in turn with these") {
+  everywhere([](Communicator world) {
+    const size_t length = (size_t{1} << 18) + 7;
+    const auto first = world.floats_for_sums("first", length);
+    auto second = world.floats_for_sums("second", 5);
+    for (const size_t count : {length, size_t{1}, size_t{0}, size_t{1000}}) check_sum_in(world, {first.get(), count});
+    check_sum_in(world, {second.get(), 5});
+    check_sum(world, 300);
+    second.reset();  // each rank for itself
+    check_sum_in(world, {first.get(), length});
+    check_sum(world, 300);
+    const auto third = world.floats_for_sums("third", 6);
+    check_sum_in(world, {third.get(), 6});
+    check_sum_in(world, {first.get() + 1, 50});  // not its beginning: as any other memory
+  });
+}
+
+TEST_CASE("a sum in shared memory on one rank and in its own memory on another is a Fault") {
+  on_mpi([](Communicator world) {
+    const auto block = world.floats_for_sums("block", 8);
+    std::vector<float> own(8, 1.0F);
+    const std::string fault = fault_of([&] { world.sum("gradients", world.rank() == 0 ? std::span(block.get(), 8) : std::span(own)); });
+    CHECK(contains(fault, "sums other memory"));
   });
 }
 
