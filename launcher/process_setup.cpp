@@ -8,6 +8,10 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/base/error.h"
+#include "core/base/text_util.h"
+#include "kernels/common/row_kernels.h"
+
 namespace cohort::launcher {
 namespace {
 
@@ -28,6 +32,12 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, kKeep);
   mallopt(M_MMAP_THRESHOLD, kMmapFrom);
 #endif
+}
+
+void check_instruction_set() {
+  const char* name = std::getenv("COHORT_ISA");
+  if (name != nullptr && kernels::row_kernels_named(name) == nullptr)
+    throw InputError("COHORT_ISA: expected portable, avx2 or avx512 as this machine has it, found \"" + printable(name) + "\"");
 }
 
 int threads_per_rank(const char* omp_num_threads, int machine_cores, int allowed_cores, int ranks_here) {

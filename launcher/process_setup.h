@@ -1,5 +1,5 @@
 #pragma once
-/// What a process does before it works: memory and threads.
+/// What a process does before it works: memory, instructions, threads.
 
 #include "distributed/comm/communicator.h"
 
@@ -9,6 +9,9 @@ namespace cohort::launcher {
 /// when it is freed, so that the next one of the same size faults in every page again: half the time of a rollout on small models. What is
 /// kept counts as resident. Call before the first large allocation. Does nothing with another malloc.
 void keep_freed_memory();
+
+/// InputError where COHORT_ISA names instructions that this machine does not have; sooner than in the first kernel.
+void check_instruction_set();
 
 /// Threads of one rank: OMP_NUM_THREADS where it is set; else the machine's cores over the ranks on this machine, at most the cores this
 /// process may run on, at least 1. Pure.

@@ -10,6 +10,7 @@
 #include "core/base/text_util.h"
 #include "distributed/comm/mpi_session.h"
 #include "launcher/commands/command.h"
+#include "launcher/process_setup.h"
 #include "launcher/run_config.h"
 
 namespace cohort::launcher {
@@ -61,6 +62,7 @@ int run_on(comm::Communicator& world, int argc, const char* const* argv) {
   const std::string who = world.size() > 1 ? "rank " + std::to_string(rank) + ": " : "";
   try {
     init_log("", rank, world.size());
+    check_instruction_set();
     return parse_and_run(argc, argv, world);
   } catch (const SharedInputError& error) {
     if (rank == 0) print_problems(error, "");

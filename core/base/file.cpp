@@ -143,6 +143,14 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
   }
 }
 
+void require_writable_place(const std::string& path) {
+  std::error_code none;
+  if (std::filesystem::is_directory(path, none)) throw InputError(path + ": expected a file to write, found a folder");
+  const std::string parent = parent_of(path);
+  if (!std::filesystem::is_directory(parent, none)) throw InputError(path + ": expected a folder to write into, found no " + parent);
+  if (::access(parent.c_str(), W_OK | X_OK) != 0) throw InputError(fmt::format("{}: cannot be written: {}", path, system_message(errno)));
+}
+
 void fsync_file(const std::string& path) { sync_or_fail(open_or_fail(path, O_RDONLY).get(), path); }
 
 void fsync_directory(const std::string& path) { sync_or_fail(open_or_fail(path, O_RDONLY | O_DIRECTORY).get(), path); }

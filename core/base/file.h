@@ -20,6 +20,9 @@ std::string read_file(const std::string& path, uint64_t max_bytes);
 /// (InputError): renaming over it would detach whatever it shares.
 void write_file_atomic(const std::string& path, std::string_view bytes);
 
+/// For a result that takes long to make: InputError now when write_file_atomic could not put a file there, as far as permissions tell.
+void require_writable_place(const std::string& path);
+
 /// Makes the contents of an existing file (or the entries of a folder) durable.
 void fsync_file(const std::string& path);
 void fsync_directory(const std::string& path);

@@ -228,9 +228,13 @@ void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& u
     dump.set_loss(loss), dump.set_grad_norm(update.grad_norm);
     const std::string name =
         fmt::format("{}_step_{}{}", context_.stage.name, step + 1, skipped_now_ > 1 ? fmt::format("_{}", skipped_now_) : "");
-    const std::string file =
-        write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
-    log_warn("{}; cohort replay {}", what, file);
+    try {
+      const std::string file =
+          write_skipped_batch(context_.output("bad_batches"), name, std::move(dump), model_.parameters().values(), joined_biases(model_));
+      log_warn("{}; cohort replay {}", what, file);
+    } catch (const std::exception& error) {  // whatever the file system says: the batch is lost, the run is not
+      log_error("{}; it could not be kept for replay: {}", what, error.what());
+    }
   }
   context_.team.trainers()->barrier("skipped batch");  // a member that gives up ends the others: not before the batch is written
   const int64_t most = context_.recipe.trainer.max_skipped_in_a_row;

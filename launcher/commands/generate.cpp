@@ -161,6 +161,7 @@ void Session::answer_file() {
   std::error_code none;
   if (!options_.output.empty() && std::filesystem::equivalent(options_.prompts, options_.output, none))
     throw InputError("--output: expected another file than --prompts, found " + options_.output);
+  if (!options_.output.empty()) require_writable_place(options_.output);
   const std::vector<std::vector<int32_t>> prompts = read_prompts();
   std::string written;
   for (size_t begin = 0; begin < prompts.size(); begin += kPromptsAtOnce) {

@@ -64,8 +64,7 @@ std::unique_ptr<RunLock> hold_run_folder(const std::string& folder, comm::Commun
   return lock;
 }
 
-void watch_walltime(const pipeline::RunSection& run) {
-  const std::optional<double> left = seconds_to_walltime(std::getenv("SLURM_JOB_END_TIME"), unix_seconds(), run.walltime_s);
+void watch_walltime(const pipeline::RunSection& run, std::optional<double> left) {
   if (!left) return;
   stop_within(*left - run.walltime_margin_s);
   log_info("walltime: {:.0f} s are left; the run saves and stops {:.0f} s before", *left, run.walltime_margin_s);
@@ -76,13 +75,14 @@ void watch_walltime(const pipeline::RunSection& run) {
 int train(const TrainOptions& options, comm::Communicator& world) {
   const pipeline::Recipe recipe = load_recipe(options.config, options.settings, world.size(), world);
   check_from_stage(recipe, options.run.from_stage);
+  const std::optional<double> walltime = seconds_to_walltime(std::getenv("SLURM_JOB_END_TIME"), unix_seconds(), recipe.run.walltime_s);
   install_stop_signals();
   const std::unique_ptr<RunLock> lock = hold_run_folder(recipe.run.output, world);
   init_log(recipe.run.output, world.rank(), world.size());
   world.set_deadline(recipe.cluster.deadline_s);
   const int rollout_ranks = static_cast<int>(recipe.cluster.rollout_ranks);
   log_roles(world, rollout_ranks, share_cores(world));
-  watch_walltime(recipe.run);
+  watch_walltime(recipe.run, walltime);
   roles::RankTeam team(world, rollout_ranks, recipe.cluster.expert_parallel_size);
   pipeline::run_recipe(recipe, team, options.run);
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));

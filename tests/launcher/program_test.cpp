@@ -95,6 +95,21 @@ TEST_CASE("exit codes: 0 when done, 2 for what the user can mend") {
   CHECK(run({"eval", "--model", "/nowhere"}) == 2);
 }
 
+TEST_CASE("a wrong environment is refused before anything is written") {
+  const std::string good = test::source_path("configs/smoke.yaml");
+  const TempDir folder;
+  const std::string output = "run.output=" + (folder / "run");
+  setenv("COHORT_ISA", "avx1024", 1);
+  CHECK(run({"check", good.c_str()}) == 2);
+  setenv("COHORT_ISA", "portable", 1);
+  CHECK(run({"check", good.c_str()}) == 0);
+  unsetenv("COHORT_ISA");
+  setenv("SLURM_JOB_END_TIME", "soon", 1);
+  CHECK(run({"train", good.c_str(), output.c_str()}) == 2);
+  unsetenv("SLURM_JOB_END_TIME");
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
+
 TEST_CASE("generate answers a file of questions and prompts, the same each time") {
   const TempDir folder;
   write_model(folder);
@@ -142,6 +157,8 @@ TEST_CASE("generate and eval refuse what they cannot read or hold") {
                             "\n";
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "512"}) == 2);
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8"}) == 0);
+  for (const std::string& output : {path, folder / "nowhere/answers.jsonl"})
+    CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--output", output.c_str()}) == 2);
   for (const char* bad : {"nan", "inf", "-1", "1e-30", "0.0005", "101", "warm"}) {
     CAPTURE(bad);
     CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--temperature", bad}) == 2);
