@@ -55,12 +55,17 @@ int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t t
 }
 
 int64_t recomputed_activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
-  int64_t largest = 0, routes = 0;
-  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
-    largest = std::max(largest, kept_by_layer(a, layer));
+  int64_t routes = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer)
     routes += a.is_moe_layer(layer) ? 2 * a.num_experts_per_tok : 0;  // the first pass's choice of experts, 8 bytes each
-  }
-  return tokens * (a.num_hidden_layers * a.hidden_size + routes + largest) * kFloat + head_bytes(a, tokens, trained);
+  return tokens * (a.num_hidden_layers * a.hidden_size + routes) * kFloat + layer_activation_bytes(a, tokens) +
+         head_bytes(a, tokens, trained);
+}
+
+int64_t layer_activation_bytes(const model::Architecture& a, int64_t tokens) {
+  int64_t largest = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) largest = std::max(largest, kept_by_layer(a, layer));
+  return tokens * largest * kFloat;
 }
 
 int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens) {

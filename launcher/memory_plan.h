@@ -30,6 +30,9 @@ int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t t
 /// above counts once, for the widest layer, because one at a time is run again.
 int64_t recomputed_activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
 
+/// What the backward pass of the largest layer needs.
+int64_t layer_activation_bytes(const model::Architecture& a, int64_t tokens);
+
 /// What the CPU's bf16 keeps on top of activation_bytes: each product keeps its own rounded copy of its input and of its result, in fp32.
 int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens);
 
