@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Does the layout change the result? Runs configs/smoke.yaml in many layouts and prints one table.
 
-    scripts/layout_check.py [--out FOLDER] [--config FILE] [key=value…]     key=value goes to every run
+    scripts/layout_check.py [--threads] [--out FOLDER] [--config FILE] [key=value…]     key=value goes to every run
 
 A row is a layout: ranks, the mesh dp x ep, placement, ZeRO-1, recompute, staleness. The first run is the reference: one rank. For every other
 one the table says whether the samples of every RL stage and the weights of every stage are the same bytes, and every metric but times the same
 number. Runs with max_staleness sample with older weights: there only that they finish is asked for.
 
-Needs build/cohort. Exit code 0, or 1 when a row is not as it must be.
+Needs build/cohort, and with --threads (ranks are threads of one process, not processes of mpirun) build/cohort_distributed_tests. Exit code 0, or 1 when a row is not as it must be.
 """
 
 import argparse
@@ -71,13 +71,17 @@ def describe(ranks, settings):
             setting(settings, "cluster.max_staleness", "0")]
 
 
-def run(config, folder, ranks, settings):
+def run(config, folder, ranks, settings, threads):
     """Seconds, or None when it did not finish."""
+    settings = [f"run.output={folder}", SLOTS, *settings]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                        OMPI_MCA_hwloc_base_binding_policy="none")
     if os.geteuid() == 0:
         environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    command = ["mpirun", "-n", str(ranks), str(ROOT / "build/cohort"), "train", config, f"run.output={folder}", SLOTS, *settings]
+    command = ["mpirun", "-n", str(ranks), str(ROOT / "build/cohort"), "train", config, *settings]
+    if threads:
+        environment.update(COHORT_LAYOUT_CONFIG=config, COHORT_LAYOUT_RANKS=str(ranks), COHORT_LAYOUT_SETTINGS="\n".join(settings))
+        command = [str(ROOT / "build/cohort_distributed_tests"), "[layout_run]"]
     begin = time.monotonic()
     with open(f"{folder}.log", "w", encoding="utf-8") as log:
         code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
@@ -113,6 +117,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="where the runs go; a temporary folder unless given")
     parser.add_argument("--config", default=str(ROOT / "configs/smoke.yaml"))
+    parser.add_argument("--threads", action="store_true")
     parser.add_argument("settings", nargs="*")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -123,7 +128,7 @@ def main():
         print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
         for index, (ranks, settings) in enumerate(LAYOUTS):
             folder = out / f"layout{index}"
-            seconds = run(arguments.config, folder, ranks, [*arguments.settings, *settings])
+            seconds = run(arguments.config, folder, ranks, [*arguments.settings, *settings], arguments.threads)
             if seconds is None:
                 cells, met = ["did not finish", f"see {folder}.log", "-"], False
             elif index == 0:
