@@ -36,17 +36,17 @@ namespace cohort::comm {
   X(ncclRecv)
 
 // With their types, because cuda_runtime.h overloads some of the names.
-#define COHORT_CUDA_FUNCTIONS(X)                                       \
-  X(cudaGetDeviceCount, (int*))                                        \
-  X(cudaGetDevice, (int*))                                             \
-  X(cudaSetDevice, (int))                                              \
-  X(cudaGetLastError, ())                                              \
-  X(cudaEventCreateWithFlags, (cudaEvent_t*, unsigned))                \
-  X(cudaEventRecord, (cudaEvent_t, cudaStream_t))                      \
-  X(cudaEventQuery, (cudaEvent_t))                                     \
-  X(cudaEventDestroy, (cudaEvent_t))                                   \
-  X(cudaMalloc, (void**, size_t))                                      \
-  X(cudaFree, (void*))                                                 \
+#define COHORT_CUDA_FUNCTIONS(X)                        \
+  X(cudaGetDeviceCount, (int*))                         \
+  X(cudaGetDevice, (int*))                              \
+  X(cudaSetDevice, (int))                               \
+  X(cudaGetLastError, ())                               \
+  X(cudaEventCreateWithFlags, (cudaEvent_t*, unsigned)) \
+  X(cudaEventRecord, (cudaEvent_t, cudaStream_t))       \
+  X(cudaEventQuery, (cudaEvent_t))                      \
+  X(cudaEventDestroy, (cudaEvent_t))                    \
+  X(cudaMalloc, (void**, size_t))                       \
+  X(cudaFree, (void*))                                  \
   X(cudaMemcpy, (void*, const void*, size_t, cudaMemcpyKind)) /* for tests: a group moves nothing between host and device */
 
 struct NcclApi {
@@ -56,7 +56,7 @@ struct NcclApi {
 #define COHORT_MEMBER(name, arguments) cudaError_t(*name) arguments = nullptr;
   COHORT_CUDA_FUNCTIONS(COHORT_MEMBER)
 #undef COHORT_MEMBER
-  const char*(*cudaGetErrorString)(cudaError_t) = nullptr;
+  const char* (*cudaGetErrorString)(cudaError_t) = nullptr;
 };
 
 /// Fills a table from two shared libraries, which stay loaded. Fault naming the library or function that was not found, or the version of

@@ -221,7 +221,8 @@ void finish(const ncclComm& comm, Part& part) {
     case Kind::kAllReduce:
     case Kind::kReduceScatter: {
       if (tag.kind == Kind::kReduce && comm.rank != tag.root) return;
-      const auto begin = part.own.begin() + static_cast<std::ptrdiff_t>(tag.kind == Kind::kReduceScatter ? bytes * static_cast<size_t>(comm.rank) : 0);
+      const auto begin =
+          part.own.begin() + static_cast<std::ptrdiff_t>(tag.kind == Kind::kReduceScatter ? bytes * static_cast<size_t>(comm.rank) : 0);
       part.from[static_cast<size_t>(comm.rank)] = std::vector<char>(begin, begin + static_cast<std::ptrdiff_t>(bytes));
       for (size_t r = 1; r < part.from.size(); ++r) add(part.from[0], part.from[r], tag.type);
       std::copy(part.from[0].begin(), part.from[0].end(), out);
@@ -318,7 +319,8 @@ ncclResult_t init_rank_config(ncclComm_t* out, int ranks, ncclUniqueId id, int r
   void* memory = mmap(nullptr, Meeting::bytes(ranks), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);
   if (memory == MAP_FAILED) return ncclSystemError;
-  *out = new ncclComm{.rank = rank, .size = ranks, .device = state.current_device, .path = id.internal, .meeting = static_cast<Meeting*>(memory)};
+  *out = new ncclComm{
+      .rank = rank, .size = ranks, .device = state.current_device, .path = id.internal, .meeting = static_cast<Meeting*>(memory)};
   device.communicators.insert(*out);
   state.live_communicators = static_cast<int>(device.communicators.size());
   if (!state.start_hangs && state.start_error == ncclSuccess && ++(*out)->meeting->attached == ranks) unlink(id.internal);
@@ -411,7 +413,8 @@ ncclResult_t launch(const char* function, ncclComm_t comm, const Part& part) {
   state.calls.emplace_back(function);
   if (!known(comm, function)) return ncclInvalidArgument;
   if (!comm->has_started || !comm->queuing.empty()) misuse(fmt::format("{} while the communicator is in progress", function));
-  if (state.current_device != comm->device) misuse(fmt::format("{} on device {} of a communicator on {}", function, state.current_device, comm->device));
+  if (state.current_device != comm->device)
+    misuse(fmt::format("{} on device {} of a communicator on {}", function, state.current_device, comm->device));
   if (part.tag.root >= comm->size || part.peer >= comm->size) return ncclInvalidArgument;
   if (state.launch_answer != ncclSuccess) return state.launch_answer;
   if (state.open_groups > 0) {
