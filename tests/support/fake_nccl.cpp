@@ -143,6 +143,7 @@ struct Piece {
 
 std::vector<Piece> outgoing(const ncclComm& comm, const Part& part) {
   std::vector<Piece> pieces;
+  if (part.tag.count == 0) return pieces;
   for (int peer = 0; peer < comm.size; ++peer) {
     if (part.tag.kind == Kind::kSend) {
       if (peer == part.peer) pieces.push_back({peer, 0, part.tag.count});
