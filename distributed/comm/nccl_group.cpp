@@ -187,13 +187,13 @@ DeviceCall NcclGroup::State::next_call(Operation operation, std::string_view lab
 
 /// All ranks are about to make the same call.
 void NcclGroup::State::compare(const DeviceCall& call) {
-  const std::string mine = call.name + " " + call.shape;
+  const std::string mine = call.shape.empty() ? call.name : call.name + " " + call.shape;
   const std::vector<std::string> all = host.all_gather("device call", mine);
   for (int peer = 0; peer < host.size(); ++peer) {
     const std::string& theirs = all[static_cast<size_t>(peer)];
     if (theirs == mine) continue;
-    fail(call, fmt::format("{}; rank {} (host {}) is at {}: the ranks do not make the same calls", call.shape, host.rank_in_job(peer),
-                           host.host(peer), printable(theirs, 300)));
+    fail(call, fmt::format("{}{}rank {} (host {}) is at {}: the ranks do not make the same calls", call.shape,
+                           call.shape.empty() ? "" : "; ", host.rank_in_job(peer), host.host(peer), printable(theirs, 300)));
   }
 }
 
