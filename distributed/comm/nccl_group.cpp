@@ -197,15 +197,25 @@ void NcclGroup::State::compare(const DeviceCall& call) {
   }
 }
 
+/// Every rank compares all pairs, so that all of them stop here.
 void NcclGroup::State::compare_lengths(const DeviceCall& call, std::span<const size_t> sent, std::span<const size_t> received) {
-  std::vector<std::string> to_each;
-  for (const size_t length : sent) to_each.push_back(std::to_string(length));
-  const std::vector<std::string> from_each = host.all_to_all("device lengths", to_each);
-  for (int peer = 0; peer < host.size(); ++peer) {
-    const auto p = static_cast<size_t>(peer);
-    if (from_each[p] == std::to_string(received[p])) continue;
-    fail(call, fmt::format("rank {} (host {}) sends {} numbers where {} are expected", host.rank_in_job(peer), host.host(peer),
-                           printable(from_each[p]), received[p]));
+  const auto ranks = static_cast<size_t>(host.size());
+  std::vector<size_t> mine(sent.begin(), sent.end());
+  mine.insert(mine.end(), received.begin(), received.end());
+  const auto all = host.all_gather("device lengths", {reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(size_t)});
+  std::vector<std::vector<size_t>> table(ranks, std::vector<size_t>(2 * ranks));
+  for (size_t r = 0; r < ranks; ++r) {
+    require(call, all[r].size() == 2 * ranks * sizeof(size_t), fmt::format("rank {} sent {} bytes of lengths", r, all[r].size()));
+    std::memcpy(table[r].data(), all[r].data(), all[r].size());
+  }
+  const auto name = [&](size_t r) {
+    return fmt::format("rank {} (host {})", host.rank_in_job(static_cast<int>(r)), host.host(static_cast<int>(r)));
+  };
+  for (size_t from = 0; from < ranks; ++from) {
+    for (size_t to = 0; to < ranks; ++to) {
+      const size_t out = table[from][to], in = table[to][ranks + from];
+      require(call, out == in, out == in ? "" : fmt::format("{} sends {} numbers where {} expects {}", name(from), out, name(to), in));
+    }
   }
 }
 

@@ -10,7 +10,7 @@
 ///   NCCL communicator is aborted first (ncclCommAbort, which also ends what hangs on the device), and every later call is a Fault. Other
 ///   ranks learn of it only from NCCL, their deadline or the end of the job: whoever gets a Fault must end the job.
 /// * NCCL does not compare the ranks' calls. With `check_calls` they are compared on the host before each operation (number, operation,
-///   label, lengths, type, root: one all_gather of the Communicator, tens of microseconds and more), and a difference is a Fault with both
+///   label, lengths, type, root: one all_gather of the Communicator, two for all_to_all), and a difference is a Fault with both
 ///   calls. Without it, ranks that disagree hang until the deadline, whose Fault names each rank's own call; calls that NCCL takes for the
 ///   same, such as two sums of one length with different labels, go unnoticed.
 ///
