@@ -28,6 +28,21 @@ struct DeviceCall {
   Clock::time_point start = {};
 };
 
+constexpr const char* kStart = "device start \"nccl\" #0";
+
+std::string message_of(const Communicator& host, const std::string& call, const std::string& what) {
+  return fmt::format("rank {} (host {}): {}: {}", host.rank_in_job(host.rank()), host.host(), call, what);
+}
+
+const NcclApi& api_of(const Communicator& host, const NcclOptions& options) {
+  if (options.api != nullptr) return *options.api;
+  try {
+    return system_nccl();
+  } catch (const Fault& fault) {
+    throw Fault(message_of(host, kStart, fault.what()));
+  }
+}
+
 /// A non-blocking communicator answers ncclInProgress where another one would have waited.
 bool failed(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
 
@@ -82,10 +97,7 @@ struct NcclGroup::State {
   std::string broken_by;
 
   State(Communicator communicator, int on, const NcclOptions& options)
-      : host(std::move(communicator)),
-        api(options.api == nullptr ? system_nccl() : *options.api),
-        device(on),
-        check_calls(options.check_calls) {}
+      : host(std::move(communicator)), api(api_of(host, options)), device(on), check_calls(options.check_calls) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() {
@@ -97,7 +109,7 @@ struct NcclGroup::State {
   }
 
   [[noreturn]] void fail(const DeviceCall& call, const std::string& what) {
-    const std::string message = fmt::format("rank {} (host {}): {}: {}", host.rank_in_job(host.rank()), host.host(), call.name, what);
+    const std::string message = message_of(host, call.name, what);
     if (broken_by.empty()) broken_by = message;
     abort();
     throw Fault(message);
@@ -155,7 +167,7 @@ struct NcclGroup::State {
 };
 
 void NcclGroup::State::start() {
-  DeviceCall call{.name = "device start \"nccl\" #0", .shape = {}};
+  DeviceCall call{.name = kStart, .shape = {}};
   int devices = 0;
   check(call, api.cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
   require(call, device >= 0 && device < devices, fmt::format("there is no device {}, expected one below {}", device, devices));

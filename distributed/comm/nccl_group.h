@@ -16,7 +16,7 @@
 ///
 /// Order of additions: NCCL's own (ring, tree or in the switch, chosen by it from length, topology and version), not the tree of
 /// Communicator::sum, so the bits differ from those of the host and from one number of ranks to another. reduce_scatter need not give the
-/// bits of sum. bf16 is added in bf16. An order of our own on the device is not there: it would need a kernel.
+/// bits of sum. How bf16 is rounded on the way is NCCL's as well. An order of our own on the device is not there: it would need a kernel.
 ///
 /// Built without NCCL (no_nccl.cpp), the constructor throws a Fault that says so.
 
