@@ -416,6 +416,7 @@ ncclResult_t launch(const char* function, ncclComm_t comm, const Part& part) {
   if (!comm->has_started || !comm->queuing.empty()) misuse(fmt::format("{} while the communicator is in progress", function));
   if (state.current_device != comm->device)
     misuse(fmt::format("{} on device {} of a communicator on {}", function, state.current_device, comm->device));
+  if (part.tag.type != ncclFloat32 && part.tag.type != ncclBfloat16) misuse(fmt::format("{} of a type that the fake cannot add", function));
   if (part.tag.root >= comm->size || part.peer >= comm->size) return ncclInvalidArgument;
   if (state.launch_answer != ncclSuccess) return state.launch_answer;
   if (state.open_groups > 0) {
