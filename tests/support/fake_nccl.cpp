@@ -9,8 +9,12 @@
 #include <atomic>
 #include <bit>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <set>
+#include <utility>
 
 using cohort::test::fake_nccl;
 

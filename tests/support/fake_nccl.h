@@ -5,7 +5,6 @@
 ///
 /// Everything below is per thread, that is, per rank.
 
-#include <deque>
 #include <string>
 #include <vector>
 
