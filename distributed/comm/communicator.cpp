@@ -84,6 +84,8 @@ Communicator::Communicator(std::shared_ptr<Transport> transport) : state_(std::m
 int Communicator::rank() const { return state_->transport->rank(); }
 int Communicator::size() const { return state_->transport->size(); }
 const std::string& Communicator::host(int rank) const { return state_->transport->host(rank); }
+int Communicator::rank_in_job(int rank) const { return state_->transport->rank_in_job(rank); }
+double Communicator::deadline() const { return state_->transport->options().deadline_s; }
 
 void Communicator::set_deadline(double seconds) {
   if (!(seconds > 0)) throw Fault(fmt::format("a deadline of {} s is not positive", seconds));

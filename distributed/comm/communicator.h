@@ -32,9 +32,11 @@ class Communicator {
   int size() const;
   const std::string& host(int rank) const;  ///< name of the machine a rank runs on
   const std::string& host() const { return host(rank()); }
+  int rank_in_job(int rank) const;  ///< a rank of this group as the job numbers it, for messages
 
   /// Not collective: counts from this rank's next call on. Seconds, > 0.
   void set_deadline(double seconds);
+  double deadline() const;
 
   /// Bytes of every rank, in rank order, on every rank. Lengths may differ and may be 0.
   std::vector<std::string> all_gather(std::string_view label, std::string_view mine);

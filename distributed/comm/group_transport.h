@@ -18,6 +18,7 @@ class GroupTransport final : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(ranks_.size()); }
   const std::string& host(int rank) const override { return whole_->host(ranks_.at(static_cast<size_t>(rank))); }
+  int rank_in_job(int rank) const override { return whole_->rank_in_job(ranks_.at(static_cast<size_t>(rank))); }
   void transfer(const Call& call, std::span<const Outgoing> outgoing, std::span<Incoming> incoming) override;
   CommOptions& options() override { return whole_->options(); }
   int& last_group() override { return whole_->last_group(); }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "distributed/comm/back_off.h"
 #include "distributed/comm/launch_check.h"
 #include "distributed/comm/mpi_transport.h"
 

@@ -10,8 +10,8 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
+#include "distributed/comm/back_off.h"
 #include "distributed/comm/communicator.h"
-#include "distributed/comm/mpi_transport.h"
 
 namespace cohort::comm {
 namespace {

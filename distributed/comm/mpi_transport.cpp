@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <thread>
 
 #include "core/base/error.h"
+#include "distributed/comm/back_off.h"
 
 namespace cohort::comm {
 namespace {
@@ -23,18 +23,6 @@ std::string error_text(int code) {
 }
 
 }  // namespace
-
-void back_off(int idle) {
-  constexpr int kSpins = 200;
-  constexpr int kYields = 200;
-  if (idle < kSpins) return;
-  if (idle < kSpins + kYields) {
-    std::this_thread::yield();
-    return;
-  }
-  const int doublings = std::min((idle - kSpins - kYields) / 20, 5);
-  std::this_thread::sleep_for(std::chrono::microseconds(std::min(20 << doublings, 500)));
-}
 
 MpiTransport::MpiTransport(MPI_Comm parent, const CommOptions& given) {
   options() = given;

@@ -54,7 +54,4 @@ class MpiTransport final : public Transport {
   std::unique_ptr<MpiSharedWindow> shared_;  // null: ranks on several hosts, or switched off
 };
 
-/// Between polls of something that is not yet done: spin, yield, then sleep longer and longer (≤ 0.5 ms). `idle` counts from 0.
-void back_off(int idle);
-
 }  // namespace cohort::comm

@@ -85,6 +85,7 @@ class Transport {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual const std::string& host(int rank) const = 0;
+  virtual int rank_in_job(int rank) const { return rank; }  ///< differs in a part of the job (GroupTransport)
 
   /// Sends and receives all of these messages, in any order; returns when every payload has arrived and every outgoing one may be
   /// reused. At most one message per peer and direction; no peer is the rank itself.

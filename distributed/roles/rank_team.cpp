@@ -36,12 +36,12 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 
 }  // namespace
 
-RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size)
-    : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks) {
+RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size, const comm::NcclOptions& nccl)
+    : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks), nccl_(nccl) {
   if (rollout_ranks > 0) {
     const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
     auto& mine = rolls_out ? rollouts_ : trainers_;
-    mine = std::make_unique<RankTeam>(communicator_.split("roles", rolls_out ? 1 : 0), 0, rolls_out ? 1 : expert_parallel_size);
+    mine = std::make_unique<RankTeam>(communicator_.split("roles", rolls_out ? 1 : 0), 0, rolls_out ? 1 : expert_parallel_size, nccl);
   } else if (expert_parallel_size > 1) {
     const mesh::Mesh mesh = mesh::make_mesh(size(), static_cast<int>(expert_parallel_size));
     experts_ = std::make_unique<parallel::RankExpertExchange>(mesh::make_groups(communicator_, mesh).ep);
@@ -230,7 +230,13 @@ std::span<float> RankTeam::floats_of(const at::Tensor& flat, const char* operati
   return {flat.data_ptr<float>(), static_cast<size_t>(flat.numel())};
 }
 
-void RankTeam::sum(at::Tensor flat) { communicator_.sum("tensor", floats_of(flat, "sum")); }
+comm::DeviceArray RankTeam::device_array_of(const at::Tensor& flat, const char* operation) const {
+  const bool is_fp32 = flat.scalar_type() == at::kFloat;
+  if (!flat.is_contiguous() || !(is_fp32 || flat.scalar_type() == at::kBFloat16)) {
+    throw Fault(fmt::format("rank {}: {} takes a contiguous fp32 or bf16 tensor on a device, not {}", index(), operation, flat.toString()));
+  }
+  return {flat.data_ptr(), static_cast<size_t>(flat.numel()), is_fp32 ? comm::Element::kFloat32 : comm::Element::kBfloat16};
+}
 
 at::Tensor RankTeam::tensor_for_sums(int64_t length) {
   std::shared_ptr<float[]> floats = communicator_.floats_for_sums("sums", static_cast<size_t>(length));
@@ -238,9 +244,30 @@ at::Tensor RankTeam::tensor_for_sums(int64_t length) {
   return at::from_blob(data, {length}, [floats = std::move(floats)](void*) {}, at::kFloat);
 }
 
-void RankTeam::reduce_scatter(at::Tensor flat) { communicator_.reduce_scatter("tensor", floats_of(flat, "reduce_scatter")); }
+comm::NcclGroup& RankTeam::device_group(int device) {
+  if (!device_group_) device_group_ = std::make_unique<comm::NcclGroup>(communicator_, device, nccl_);
+  if (device_group_->device() != device)
+    throw Fault(fmt::format("rank {}: a tensor is on device {}, earlier ones were on {}", index(), device, device_group_->device()));
+  return *device_group_;
+}
 
-void RankTeam::all_gather(at::Tensor flat) { communicator_.all_gather_slices("tensor", floats_of(flat, "all_gather")); }
+void RankTeam::sum(at::Tensor flat) {
+  if (!flat.is_cuda()) return communicator_.sum("tensor", floats_of(flat, "sum"));
+  const comm::DeviceArray values = device_array_of(flat, "sum");
+  device_group(flat.get_device()).sum("tensor", values);
+}
+
+void RankTeam::reduce_scatter(at::Tensor flat) {
+  if (!flat.is_cuda()) return communicator_.reduce_scatter("tensor", floats_of(flat, "reduce_scatter"));
+  const comm::DeviceArray values = device_array_of(flat, "reduce_scatter");
+  device_group(flat.get_device()).reduce_scatter("tensor", values);
+}
+
+void RankTeam::all_gather(at::Tensor flat) {
+  if (!flat.is_cuda()) return communicator_.all_gather_slices("tensor", floats_of(flat, "all_gather"));
+  const comm::DeviceArray values = device_array_of(flat, "all_gather");
+  device_group(flat.get_device()).all_gather_slices("tensor", values);
+}
 
 at::Tensor RankTeam::gather_slices(const at::Tensor& mine, int64_t length) {
   const std::span<float> values = floats_of(mine, "gather_slices");

@@ -12,6 +12,9 @@
 ///   the member it was assigned to, with Group.step as assigned. Groups to be dropped are dropped after the exchange;
 /// * a group id is used once per stage: begin_stage starts the count again.
 /// Work that is not trained on (evaluation) is divided by index() and size(), not by assign.
+///
+/// sum, reduce_scatter and all_gather also take contiguous fp32 or bf16 tensors on a CUDA device, and then work there (comm/nccl_group.h
+/// has the order of additions), on the device's default stream. The first such tensor starts NCCL; all later ones are on the same device.
 
 #include <functional>
 #include <map>
@@ -22,6 +25,7 @@
 
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
+#include "distributed/comm/nccl_group.h"
 #include "distributed/parallel/rank_expert_exchange.h"
 #include "distributed/roles/coordinator.h"
 #include "distributed/weights/transfer.h"
@@ -33,7 +37,8 @@ class RankTeam final : public pipeline::Team {
   /// The last `rollout_ranks` ranks only roll out, the others only train; 0: every rank does both. Of the ranks that train,
   /// `expert_parallel_size` neighbours share the experts while training (mesh.h; InputError unless it divides their number). Collective
   /// where one of the two is not the default.
-  explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0, int64_t expert_parallel_size = 1);
+  explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0, int64_t expert_parallel_size = 1,
+                    const comm::NcclOptions& nccl = {});
 
   Team* trainers() override { return split() ? trainers_.get() : this; }
   Team* rollouts() override { return split() ? rollouts_.get() : this; }
@@ -73,6 +78,10 @@ class RankTeam final : public pipeline::Team {
   void settle(const std::vector<records::Group>& mine, const std::vector<records::Group>& received);
   /// Fault unless it is a contiguous fp32 tensor on the CPU.
   std::span<float> floats_of(const at::Tensor& flat, const char* operation) const;
+  /// Fault unless it is a contiguous fp32 or bf16 tensor on a CUDA device.
+  comm::DeviceArray device_array_of(const at::Tensor& flat, const char* operation) const;
+  /// The group in the memory of this device. Collective at the first call.
+  comm::NcclGroup& device_group(int device);
   int owner_of(const Owner& owner, uint64_t group_id) const;
 
   comm::Communicator communicator_;
@@ -84,6 +93,8 @@ class RankTeam final : public pipeline::Team {
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only
+  comm::NcclOptions nccl_;
+  std::unique_ptr<comm::NcclGroup> device_group_;  // null until the first tensor in device memory
 };
 
 }  // namespace cohort::roles
