@@ -12,6 +12,9 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -72,15 +75,22 @@ class Loop {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
+  /// Called by the main thread.
+  virtual TicketRange take(uint64_t round, uint64_t total, uint64_t most) = 0;
+
   /// Before the destructor of what is derived.
   void stop() {
     stopping_ = true;
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof one);
+    wake();
     if (thread_.joinable()) thread_.join();
   }
 
  protected:
+  void wake() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof one);
+  }
+
   virtual void collect(std::vector<pollfd>& fds) = 0;
   virtual void ready(const std::vector<pollfd>& fds) = 0;  // as collected, with what has happened
   virtual void tick() = 0;
@@ -121,6 +131,8 @@ class Loop {
         collect(fds);
         poll(fds.data(), fds.size(), static_cast<int>(std::min(0.25, beat_s() / 4) * 1000));
         now_ = clock_.now();
+        uint64_t count = 0;
+        if (fds[0].revents != 0 && read(wake_.get(), &count, sizeof count) < 0) count = 0;  // read only to empty it
         ready(fds);
         if (const double gap = clock_.take_longest_gap(); gap >= options_.timeout_s / 2)
           options_.say(LogLevel::kWarn, fmt::format("straggler: rank {} (host {}, pid {}), this process, did not run for {:.1f} s", rank_,
@@ -146,6 +158,8 @@ class Server final : public Loop {
       : Loop(std::move(options), token, 0, ranks, std::move(host)), listening_(listen_anywhere()) {}
 
   uint16_t port() const { return port_of(listening_); }
+
+  TicketRange take(uint64_t round, uint64_t total, uint64_t most) override { return tickets_.take(round, total, most); }
 
  private:
   struct Guest {
@@ -234,9 +248,22 @@ class Server final : public Loop {
       pulse_.left(g.rank);
       return drop(g, "");
     }
+    if (static_cast<Kind>(m.kind) == Kind::kTake) return deal(g, m);
     if (static_cast<Kind>(m.kind) != Kind::kBeat) return drop(g, fmt::format("rank {} sent what only rank 0 sends", g.rank));
     pulse_.heard(g.rank, m.doing, now_);
     if (!g.connection.send(make(Kind::kAnswer))) drop(g, "");
+  }
+
+  void deal(Guest& g, const Message& asked) {
+    Message m = make(Kind::kDealt);
+    try {
+      const TicketRange range = tickets_.take(asked.round, asked.total, asked.count);
+      m.round = asked.round, m.total = asked.total, m.first = range.first, m.count = range.count;
+    } catch (const Fault& fault) {
+      options_.say(LogLevel::kError, fmt::format("control channel: rank {}: {}", g.rank, fault.what()));
+      return drop(g, "");
+    }
+    if (!g.connection.send(m)) drop(g, "");
   }
 
   void announce(const Finding& finding) {
@@ -251,6 +278,7 @@ class Server final : public Loop {
 
   Descriptor listening_;
   std::vector<Guest> guests_;
+  TicketCounter tickets_;
   size_t known_ = 1;  // ranks that have said hello, and this one
 };
 
@@ -273,6 +301,20 @@ class Client final : public Loop {
       problems.push_back(fmt::format("{} port {}: {}", address, invitation.port, problem));
     }
     return problems.empty() ? "rank 0 has no network address" : join(problems, "; ");
+  }
+
+  TicketRange take(uint64_t round, uint64_t total, uint64_t most) override {
+    std::unique_lock lock(mutex_);
+    Message m = make(Kind::kTake);
+    m.round = round, m.total = total, m.count = most;
+    asked_ = m, answer_.reset();
+    wake();
+    answered_.wait(lock, [&] { return answer_ || closed_; });
+    if (!answer_) throw Fault(fmt::format("rank {}: tickets of round {}: rank 0 has closed the control channel", rank_, round));
+    const bool right = answer_->round == round && answer_->total == total && answer_->count <= most && answer_->first <= total &&
+                       answer_->count <= total - answer_->first;
+    if (!right) throw Fault(fmt::format("rank {}: rank 0 answered with other tickets than those of round {}", rank_, round));
+    return {answer_->first, answer_->count};
   }
 
  private:
@@ -303,7 +345,8 @@ class Client final : public Loop {
   }
 
   void ready(const std::vector<pollfd>& fds) override {
-    if (connection_.empty() || fds[1].revents == 0) return;
+    ask();
+    if (connection_.empty() || fds.size() < 2 || fds[1].revents == 0) return;
     if ((fds[1].revents & POLLOUT) != 0 && !connection_[0].flush()) return hang_up();
     Message m;
     while (!connection_.empty()) {
@@ -314,10 +357,22 @@ class Client final : public Loop {
     }
   }
 
+  /// Passes on what the main thread asks for.
+  void ask() {
+    const std::lock_guard lock(mutex_);
+    if (asked_ && (connection_.empty() || !connection_[0].send(*asked_))) closed_ = true, answered_.notify_all();
+    asked_.reset();
+  }
+
   void obey(const Message& m) {
     switch (static_cast<Kind>(m.kind)) {
       case Kind::kAnswer:
         return pulse_.heard(0, m.doing, now_);
+      case Kind::kDealt: {
+        const std::lock_guard lock(mutex_);
+        answer_ = m;
+        return answered_.notify_all();
+      }
       case Kind::kGoodbye:
         pulse_.left(0);
         return hang_up();
@@ -356,10 +411,18 @@ class Client final : public Loop {
   void hang_up() {
     connection_.clear();
     pulse_.closed(0, now_);
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    answered_.notify_all();
   }
 
   std::vector<Connection> connection_;  // one, or none after it was closed
   double beat_at_ = -1e9;
+
+  std::mutex mutex_;  // of what main thread and channel's thread share
+  std::condition_variable answered_;
+  std::optional<Message> asked_, answer_;
+  bool closed_ = false;
 };
 
 }  // namespace
@@ -383,11 +446,17 @@ Channel::Channel(comm::Communicator& world, ChannelOptions options) {
     if (problem.empty()) loop_ = std::move(client), loop_->start();
   }
   const auto problems = world.all_gather("control channel", problem);
+  complete_ = std::all_of(problems.begin(), problems.end(), [](const std::string& p) { return p.empty(); });
   for (size_t rank = 1; rank < problems.size() && world.rank() == 0; ++rank)
     if (!problems[rank].empty())
       options.say(LogLevel::kWarn, fmt::format("rank {} (host {}) cannot connect to the control channel ({}): if it stops, only "
                                                "cluster.deadline_s notices",
                                                rank, world.host(static_cast<int>(rank)), problems[rank]));
+}
+
+TicketRange Channel::take(uint64_t round, uint64_t total, uint64_t most) {
+  if (!loop_) throw Fault("tickets are asked for, and there is no control channel");
+  return loop_->take(round, total, most);
 }
 
 void Channel::Stop::operator()(Loop* loop) const {

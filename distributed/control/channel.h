@@ -12,6 +12,8 @@
 /// Time is CLOCK_MONOTONIC as far as this thread itself was running (AwakeClock): neither a clock that is set nor a job that is suspended
 /// as a whole makes anybody silent.
 ///
+/// It also carries the tickets by which ranks share out work (tickets.h).
+///
 /// Who connects is a stranger until it has sent the job's token, within 3 s and with the first message; a few strangers are let wait.
 
 #include <functional>
@@ -20,6 +22,7 @@
 
 #include "core/base/log.h"
 #include "distributed/comm/communicator.h"
+#include "distributed/control/tickets.h"
 
 namespace cohort::control {
 
@@ -35,23 +38,28 @@ struct ChannelOptions {
 
 class Loop;
 
-class Channel {
+class Channel final : public Tickets {
  public:
   /// Collective. At size 1 there is no channel. A rank that cannot reach rank 0 within 10 s is not watched and does not watch: rank 0 says
   /// so in one warning that names rank and reason. Fault when rank 0 cannot listen.
   Channel(comm::Communicator& world, ChannelOptions options);
   /// Says goodbye and ends the thread. Not collective.
-  ~Channel() = default;
+  ~Channel() override = default;
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
   bool connected() const { return loop_ != nullptr; }  ///< this rank is watched
+  bool complete() const { return complete_; }             ///< every rank is, and so may take tickets; the same on all ranks
+
+  /// From one thread at a time. Fault when this rank is not connected (any more).
+  TicketRange take(uint64_t round, uint64_t total, uint64_t most) override;
 
  private:
   struct Stop {
     void operator()(Loop* loop) const;
   };
   std::unique_ptr<Loop, Stop> loop_;
+  bool complete_ = false;
 };
 
 /// Seconds in which the caller was running: CLOCK_MONOTONIC, but the time between two calls counts for at most a second.

@@ -22,7 +22,9 @@ enum class Kind : uint16_t {
   kAnswer,     ///< rank 0's answer to a beat, with what rank 0 is doing
   kLost,       ///< from rank 0: `rank` is lost, the job ends
   kGoodbye,    ///< the sender leaves in order: do not miss me
-  kLast = kGoodbye
+  kTake,       ///< from a rank: tickets of a round, please (tickets.h)
+  kDealt,      ///< rank 0's answer
+  kLast = kDealt
 };
 
 /// Plain bytes: all ranks of a job run the same program on the same kind of machine. The token comes first, so that nothing else of a
@@ -36,13 +38,15 @@ struct Message {
   uint32_t pid = 0;   ///< of `rank`
   uint32_t silent_ms = 0;
   uint32_t closed = 0;  ///< kLost: 1, the connection was closed; 0, nothing came
+  uint64_t round = 0, total = 0;  ///< kTake, kDealt
+  uint64_t first = 0, count = 0;  ///< kDealt; kTake: at most `count`
   char host[64] = {};   ///< of `rank`, ends with 0
   char doing[184] = {};  ///< of `rank`, core/base/activity.h, ends with 0
 
   static constexpr uint32_t kMagic = 0x54434843;
   static constexpr uint16_t kVersion = 1;
 };
-static_assert(std::is_trivially_copyable_v<Message> && sizeof(Message) == 288);
+static_assert(std::is_trivially_copyable_v<Message> && sizeof(Message) == 320);
 
 /// What is wrong with a message, or "": another token, magic or version, an unknown kind, a rank not below `ranks`, text without an end.
 std::string problem_of(const Message& message, const Token& token, int ranks);

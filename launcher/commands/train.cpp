@@ -94,6 +94,7 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   log_roles(world, rollout_ranks, share_cores(world));
   watch_walltime(recipe.run);
   roles::RankTeam team(world, rollout_ranks, recipe.cluster.expert_parallel_size);
+  if (channel && channel->complete()) team.deal_by(channel.get());
   pipeline::run_recipe(recipe, team, options.run);
   world.barrier("end of the run");  // nobody stops watching while another still works
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));

@@ -106,7 +106,7 @@ expect 'SIGSTOP for 2 s, then SIGCONT' 0 '^rl ' 60
 same_as_alone paused
 
 named_within=30 # seconds, from the stop to the end of the run
-lost() { echo "lost: rank $1 \(host [^,]*, pid [0-9]+\) was last heard 2[5-9]\.[0-9] s ago, last known at stage rl, [0-9]+ steps done"; }
+lost() { echo "lost: rank $1 \(host [^,]*, pid [0-9]+\) was last heard 2[5-9]\.[0-9] s ago, last known at stage [a-z]+, [0-9]+ steps done"; }
 begin silent1 2 "${long[@]}"
 await_steps silent1 3
 kill -STOP "$(rank_of silent1 1)"
