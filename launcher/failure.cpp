@@ -23,8 +23,8 @@ std::string memory_state() {
   const long long page = sysconf(_SC_PAGESIZE);
   rlimit limit{};
   getrlimit(RLIMIT_AS, &limit);
-  return fmt::format("; this process holds {} of address space, {} of it resident; its limit (ulimit -v) is {}", readable_bytes(total * page),
-                     readable_bytes(resident * page),
+  return fmt::format("; this process holds {} of address space, {} of it resident; its limit (ulimit -v) is {}",
+                     readable_bytes(total * page), readable_bytes(resident * page),
                      limit.rlim_cur == RLIM_INFINITY ? "none" : readable_bytes(static_cast<int64_t>(limit.rlim_cur)));
 }
 

@@ -182,7 +182,8 @@ void Generator::generate(std::vector<records::Group>& groups, const SampleKey& k
   Session(model_, tokenizer_, config_, key, policy_version, on_token, groups).run();
 }
 
-void Generator::generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version) {
+void Generator::generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key,
+                              uint64_t policy_version) {
   const at::NoGradGuard no_grad;
   const OnToken nobody;
   Session(model_, tokenizer_, config_, key, policy_version, nobody, groups, &source).run();

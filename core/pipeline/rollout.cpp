@@ -124,7 +124,8 @@ std::vector<std::string> gather_sample_lines(Team& team, const StageContext& c, 
     for (size_t from = 0; from < part.size();) {
       const size_t space = part.find(' ', from), end = part.find('\n', from);
       uint64_t id = 0;
-      if (space > end || end == std::string::npos || std::from_chars(part.data() + from, part.data() + space, id).ptr != part.data() + space)
+      if (space > end || end == std::string::npos ||
+          std::from_chars(part.data() + from, part.data() + space, id).ptr != part.data() + space)
         throw Fault("sample lines: a member sent something else");
       by_group.emplace(id, part.substr(space + 1, end - space - 1));
       from = end + 1;

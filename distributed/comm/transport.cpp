@@ -47,8 +47,8 @@ const char* operation_name(Operation operation) {
 
 std::string version_problem(const Header& header, const std::string& peer) {
   if (header.version == Header::kVersion) return "";
-  return fmt::format("{} speaks version {} of the protocol between ranks, this rank version {}: they run different builds of the program", peer,
-                     header.version, Header::kVersion);
+  return fmt::format("{} speaks version {} of the protocol between ranks, this rank version {}: they run different builds of the program",
+                     peer, header.version, Header::kVersion);
 }
 
 std::string Transport::name_of(int rank) const { return fmt::format("rank {} (host {})", rank, host(rank)); }

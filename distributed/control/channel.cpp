@@ -28,11 +28,11 @@
 namespace cohort::control {
 namespace {
 
-constexpr double kHello_s = 3.0;         // for a stranger to say who it is, and for rank 0 to answer
-constexpr double kConnect_s = 10.0;      // for all addresses together
-constexpr size_t kMostStrangers = 8;     // at a time, beside the ranks
-constexpr double kLingerVerdict_s = 1.0; // rank 0 has told the others in the same moment
-constexpr double kLingerAlone_s = 3.0;   // each finds out for itself that rank 0 is lost: a beat or two apart
+constexpr double kHello_s = 3.0;          // for a stranger to say who it is, and for rank 0 to answer
+constexpr double kConnect_s = 10.0;       // for all addresses together
+constexpr size_t kMostStrangers = 8;      // at a time, beside the ranks
+constexpr double kLingerVerdict_s = 1.0;  // rank 0 has told the others in the same moment
+constexpr double kLingerAlone_s = 3.0;    // each finds out for itself that rank 0 is lost: a beat or two apart
 
 using Clock = std::chrono::steady_clock;
 
@@ -59,8 +59,13 @@ double AwakeClock::take_longest_gap() { return std::exchange(longest_gap_, 0.0);
 class Loop {
  public:
   Loop(ChannelOptions options, const Token& token, int rank, int ranks, std::string host)
-      : options_(std::move(options)), token_(token), rank_(rank), ranks_(ranks), host_(std::move(host)),
-        wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), pulse_(options_.timeout_s, options_.grace_s) {
+      : options_(std::move(options)),
+        token_(token),
+        rank_(rank),
+        ranks_(ranks),
+        host_(std::move(host)),
+        wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+        pulse_(options_.timeout_s, options_.grace_s) {
     if (!wake_.is_open()) throw Fault("eventfd failed");
     if (!options_.end) options_.end = end_process;
   }
@@ -68,7 +73,7 @@ class Loop {
 
   void start() {
     clock_.now(), clock_.take_longest_gap();  // the thread does not exist before
-    sigset_t all, before;  // signals are for the main thread
+    sigset_t all, before;                     // signals are for the main thread
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { run(); });
@@ -340,8 +345,7 @@ class Client final : public Loop {
   }
 
   void collect(std::vector<pollfd>& fds) override {
-    for (const Connection& c : connection_)
-      fds.push_back({c.fd(), static_cast<short>(POLLIN | (c.waits_to_send() ? POLLOUT : 0)), 0});
+    for (const Connection& c : connection_) fds.push_back({c.fd(), static_cast<short>(POLLIN | (c.waits_to_send() ? POLLOUT : 0)), 0});
   }
 
   void ready(const std::vector<pollfd>& fds) override {

@@ -49,7 +49,7 @@ class Channel final : public Tickets {
   Channel& operator=(const Channel&) = delete;
 
   bool connected() const { return loop_ != nullptr; }  ///< this rank is watched
-  bool complete() const { return complete_; }             ///< every rank is, and so may take tickets; the same on all ranks
+  bool complete() const { return complete_; }          ///< every rank is, and so may take tickets; the same on all ranks
 
   /// From one thread at a time. Fault when this rank is not connected (any more).
   TicketRange take(uint64_t round, uint64_t total, uint64_t most) override;

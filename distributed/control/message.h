@@ -37,11 +37,11 @@ struct Message {
   uint32_t rank = 0;  ///< the sender; kLost: who is lost
   uint32_t pid = 0;   ///< of `rank`
   uint32_t silent_ms = 0;
-  uint32_t closed = 0;  ///< kLost: 1, the connection was closed; 0, nothing came
+  uint32_t closed = 0;            ///< kLost: 1, the connection was closed; 0, nothing came
   uint64_t round = 0, total = 0;  ///< kTake, kDealt
   uint64_t first = 0, count = 0;  ///< kDealt; kTake: at most `count`
-  char host[64] = {};   ///< of `rank`, ends with 0
-  char doing[184] = {};  ///< of `rank`, core/base/activity.h, ends with 0
+  char host[64] = {};             ///< of `rank`, ends with 0
+  char doing[184] = {};           ///< of `rank`, core/base/activity.h, ends with 0
 
   static constexpr uint32_t kMagic = 0x54434843;
   static constexpr uint16_t kVersion = 1;

@@ -105,7 +105,8 @@ class RankTeam::TicketDeal final : public pipeline::Deal {
     for (size_t rank = 0; rank < all.size(); ++rank) {
       records::Assignment theirs;
       if (!theirs.ParseFromString(all[rank]) || theirs.step() != taken_.step())
-        throw Fault(fmt::format("step {}: what rank {} took is not readable", taken_.step(), team_.first_rollout_rank() + static_cast<int>(rank)));
+        throw Fault(
+            fmt::format("step {}: what rank {} took is not readable", taken_.step(), team_.first_rollout_rank() + static_cast<int>(rank)));
       for (uint64_t id : theirs.group_ids()) table.emplace_back(id, static_cast<uint32_t>(rank));
     }
     team_.record(checked(std::move(table)));

@@ -248,7 +248,9 @@ TEST_CASE("ranks that cannot be split as asked") {
 }
 
 TEST_CASE("a heartbeat that cannot be") {
-  const auto heartbeat = [](const std::string& seconds) { return problems(with({{3, "cluster: {heartbeat_timeout_s: " + seconds + "}"}}), {}, 2); };
+  const auto heartbeat = [](const std::string& seconds) {
+    return problems(with({{3, "cluster: {heartbeat_timeout_s: " + seconds + "}"}}), {}, 2);
+  };
   CHECK(heartbeat("0").empty());
   CHECK(heartbeat("25").empty());
   CHECK(heartbeat("0.5") == Lines{"c.yaml:3: cluster.heartbeat_timeout_s: expected 0 or at least 1, found 0.5"});

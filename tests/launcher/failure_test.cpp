@@ -29,7 +29,8 @@ TEST_CASE("memory that LibTorch cannot have is reported with the bytes that were
 }
 
 TEST_CASE("memory that operator new cannot have is reported, its size is not known") {
-  CHECK_THAT(described([] { throw std::bad_alloc(); }), Catch::StartsWith("out of memory: an allocation of unknown size failed; this process"));
+  CHECK_THAT(described([] { throw std::bad_alloc(); }),
+             Catch::StartsWith("out of memory: an allocation of unknown size failed; this process"));
 }
 
 TEST_CASE("other failures keep their message; LibTorch's lose the backtrace") {

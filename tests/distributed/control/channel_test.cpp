@@ -39,8 +39,8 @@ struct Heard {
   }
   int count(LogLevel level, const std::string& part) {
     const std::lock_guard lock(mutex);
-    return static_cast<int>(
-        std::count_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == level && test::contains(line.second, part); }));
+    return static_cast<int>(std::count_if(lines.begin(), lines.end(),
+                                          [&](const auto& line) { return line.first == level && test::contains(line.second, part); }));
   }
   bool await(const std::function<bool()>& condition, double seconds = 10.0) {
     const auto start = std::chrono::steady_clock::now();

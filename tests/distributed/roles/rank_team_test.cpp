@@ -285,7 +285,9 @@ TEST_CASE("groups are dealt by free capacity: a slow member gets fewer, each is 
 TEST_CASE("a group that two members took is a Fault, and so is one that nobody took") {
   struct Wrong final : control::Tickets {
     explicit Wrong(uint64_t last) : last(last) {}
-    control::TicketRange take(uint64_t, uint64_t, uint64_t) override { return asked++ == 0 ? control::TicketRange{0, last} : control::TicketRange{}; }
+    control::TicketRange take(uint64_t, uint64_t, uint64_t) override {
+      return asked++ == 0 ? control::TicketRange{0, last} : control::TicketRange{};
+    }
     uint64_t last, asked = 0;
   };
   for (const uint64_t last : {uint64_t{6}, uint64_t{2}}) {
