@@ -10,6 +10,7 @@
 #include "core/base/text_util.h"
 #include "distributed/comm/mpi_session.h"
 #include "launcher/commands/command.h"
+#include "launcher/failure.h"
 #include "launcher/process_setup.h"
 #include "launcher/run_config.h"
 
@@ -74,7 +75,7 @@ int run_on(comm::Communicator& world, int argc, const char* const* argv) {
     log_info("{}", stop.what());
     return kExitStopped;
   } catch (const std::exception& error) {
-    log_error("{}", error.what());
+    log_error("{}", describe_failure(error));
     return kExitFault;
   }
 }

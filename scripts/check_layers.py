@@ -20,7 +20,7 @@ LAYERS = [
     ["launcher"],
     ["distributed/roles"],
     ["distributed/weights", "distributed/parallel"],
-    ["distributed/message", "distributed/mesh"],
+    ["distributed/message", "distributed/mesh", "distributed/control"],
     ["distributed/proto", "distributed/comm"],
     ["core/pipeline"],
     ["core/eval"],

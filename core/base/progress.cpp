@@ -7,6 +7,7 @@
 #include <atomic>
 #include <utility>
 
+#include "core/base/activity.h"
 #include "core/base/log.h"
 
 namespace cohort {
@@ -32,10 +33,12 @@ Progress::~Progress() { finish(); }
 void Progress::start_at(int64_t step) {
   start_ = step;
   step_ = step;
+  note_stage(stage_, step);
 }
 
 void Progress::update(int64_t step, const std::string& note) {
   step_ = step;
+  note_stage(stage_, step);
   if (!visible_) return;
   const double now = clock_.seconds();
   const bool last = step >= total_;

@@ -26,13 +26,14 @@ struct Running {
 class Session {
  public:
   Session(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config, const SampleKey& key, uint64_t version,
-          const Generator::OnToken& on_token, std::vector<records::Group>& groups)
+          const Generator::OnToken& on_token, std::vector<records::Group>& groups, const GroupSource* source = nullptr)
       : model_(model),
         config_(config),
         key_(key),
         version_(version),
         on_token_(on_token),
         groups_(groups),
+        source_(source),
         vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)),
         end_id_(tokenizer.end_id()),
         sampling_{config.temperature, config.top_p, config.top_k},
@@ -41,27 +42,39 @@ class Session {
   }
 
   void run() {
+    refill();
     while (next_ < groups_.size() || !running_.empty()) {
       admit();
       decode_step();
+      refill();
     }
   }
 
  private:
   /// Enough for at least one group, at most max_num_seqs and at most what is asked for.
   int64_t slots() const {
-    const int64_t asked = static_cast<int64_t>(groups_.size()) * config_.n;
+    const int64_t asked = (source_ ? source_->most_groups : static_cast<int64_t>(groups_.size())) * config_.n;
     return std::max(config_.n, std::min(config_.max_num_seqs / config_.n * config_.n, asked));
   }
 
   int64_t longest() const {
-    int64_t prompt = 0;
+    int64_t prompt = source_ ? source_->longest_prompt : 0;
     for (const records::Group& g : groups_) prompt = std::max<int64_t>(prompt, g.prompt_ids_size());
     const int64_t total = prompt + config_.max_response_length, limit = model_.architecture().max_position_embeddings;
     if (total > limit)
       throw InputError(fmt::format("rollout.max_response_length: expected prompt and answer within {} positions, found {} + {}", limit,
                                    prompt, config_.max_response_length));
     return total;
+  }
+
+  /// Takes groups for the slots that are free.
+  void refill() {
+    const int64_t room = static_cast<int64_t>(free_.size()) / config_.n;
+    if (source_ == nullptr || exhausted_ || room == 0) return;
+    const size_t before = groups_.size(), capacity = groups_.capacity();
+    source_->more(room, groups_);
+    if (groups_.capacity() != capacity) throw Fault("generate: groups that are being decoded were moved");
+    exhausted_ = groups_.size() == before;
   }
 
   /// Starts as many waiting groups as there are free slots for: one prefill per prompt, shared by the group's samples.
@@ -147,6 +160,8 @@ class Session {
   uint64_t version_;
   const Generator::OnToken& on_token_;
   std::vector<records::Group>& groups_;
+  const GroupSource* source_;
+  bool exhausted_ = false;  ///< the source
   int64_t vocab_limit_;
   int32_t end_id_;
   kernels::SampleOptions sampling_;
@@ -165,6 +180,13 @@ void Generator::generate(std::vector<records::Group>& groups, const SampleKey& k
   if (groups.empty()) return;
   const at::NoGradGuard no_grad;
   Session(model_, tokenizer_, config_, key, policy_version, on_token, groups).run();
+}
+
+void Generator::generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key,
+                              uint64_t policy_version) {
+  const at::NoGradGuard no_grad;
+  const OnToken nobody;
+  Session(model_, tokenizer_, config_, key, policy_version, nobody, groups, &source).run();
 }
 
 }  // namespace cohort::generate

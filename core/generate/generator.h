@@ -22,6 +22,14 @@ struct SampleKey {
   uint64_t step = 0;
 };
 
+/// Groups that come while others are decoded.
+struct GroupSource {
+  int64_t most_groups = 0;     ///< at a time; bounds the cache, as max_num_seqs does
+  int64_t longest_prompt = 0;  ///< of all that may come
+  /// Appends at most `count` groups to `into`, whose capacity is enough for all that may come; none: there are no more.
+  std::function<void(int64_t count, std::vector<records::Group>& into)> more;
+};
+
 class Generator {
  public:
   using OnToken = std::function<void(const records::Group&, const records::Sample&, int32_t id)>;
@@ -32,6 +40,10 @@ class Generator {
   /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each
   /// token as it comes. InputError when a prompt and the longest answer exceed the model's positions.
   void generate(std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version, const OnToken& on_token = {});
+
+  /// The same for groups that `source` gives whenever there are free slots; they are left in `groups`, which is empty before, in the order
+  /// in which they came.
+  void generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version);
 
  private:
   model::CausalLM& model_;

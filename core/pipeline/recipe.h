@@ -66,6 +66,7 @@ struct ClusterSection {
   int64_t max_staleness = 0;
   int64_t expert_parallel_size = 1;
   double deadline_s = 600;
+  double heartbeat_timeout_s = 25;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -83,6 +84,10 @@ struct ClusterSection {
         "these ranks. Divides the ranks and the experts; a dense stage has nothing to share. The same result");
     v.number("deadline_s", deadline_s, config::positive(),
              "seconds without movement after which a communication names the missing ranks and fails");
+    v.number("heartbeat_timeout_s", heartbeat_timeout_s, config::at_least(0.0),
+             "seconds after which a rank that is dead or stopped is named by all others and ends the job; half of it is a warning. 0: off");
+    v.rule(heartbeat_timeout_s == 0.0 || heartbeat_timeout_s >= 1.0, "heartbeat_timeout_s", "0 or at least 1",
+           fmt::format("{}", heartbeat_timeout_s));
   }
 };
 

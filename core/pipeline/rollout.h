@@ -1,6 +1,8 @@
 #pragma once
 /// One round of questions answered by the team.
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "core/pipeline/rl_batch.h"
@@ -8,16 +10,30 @@
 
 namespace cohort::pipeline {
 
+/// How long the answers to a question's kind have been, as far as this process knows: decides only in what order questions are dealt out.
+class ExpectedLengths {
+ public:
+  void add(const records::Group& group);         ///< answered; a summary will do
+  double of(const records::Group& group) const;  ///< mean tokens of an answer to its data source; 0: not known
+
+ private:
+  struct Mean {
+    double sum = 0.0, count = 0.0;
+  };
+  std::map<std::string, Mean> means_;
+};
+
 /// How a stage samples and scores.
 struct RolloutSettings {
   const data::QuestionSet* questions;
   const text::PromptTemplate* prompt_template;
   const generate::RolloutConfig* rollout;
   const reward::Scorer* scorer;
+  const ExpectedLengths* lengths = nullptr;  ///< the same on all members that roll out; null: nothing is known
 };
 
-/// My groups of `ids` (positions of the question set), as the coordinator deals them: rendered, sampled, scored. Collective
-/// among the members that roll out.
+/// My groups of `ids` (positions of the question set), as they are dealt (Team::deal, longest expected first): rendered, sampled, scored;
+/// by id. Collective among the members that roll out.
 std::vector<records::Group> roll_out(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings, uint64_t step,
                                      const std::vector<uint64_t>& ids, const PolicyAge& policy);
 

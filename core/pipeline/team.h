@@ -9,7 +9,9 @@
 #include <ATen/ops/empty.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +24,16 @@ class CausalLM;
 }
 
 namespace cohort::pipeline {
+
+/// The groups of one rollout round, taken by members that have room for them.
+class Deal {
+ public:
+  virtual ~Deal() = default;
+  /// At most `most` groups that this member rolls out, the next ones in the round's order; none when all are taken. Not collective.
+  virtual std::vector<uint64_t> take(size_t most) = 0;
+  /// After the last take, by every member that rolls out: the table of who took what is recorded, each group exactly once. Collective.
+  virtual void close() = 0;
+};
 
 class Team {
  public:
@@ -48,6 +60,10 @@ class Team {
   /// Deals out the groups of one rollout round; returns those this member rolls out, ascending. Collective among rollouts() only.
   /// Every id is given to exactly one member; the table is recorded so that a group trained twice or never is a Fault.
   virtual std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) = 0;
+
+  /// As assign(), but each member takes groups, in the order given, as it has room for them: a slow one gets fewer. Without a way to share
+  /// a counter, as here, each takes its share of assign(). Collective among rollouts() only; one deal at a time.
+  virtual std::unique_ptr<Deal> deal(uint64_t step, const std::vector<uint64_t>& group_ids);
 
   /// Sends each of my groups to the member that trains it; returns the groups I train, ordered by id.
   /// `owner` must be the same function everywhere.
@@ -84,6 +100,25 @@ class Team {
 
   virtual void barrier(const char* label) = 0;
 };
+
+/// What assign() gave this member.
+class ShareDeal final : public Deal {
+ public:
+  explicit ShareDeal(const std::vector<uint64_t>& share) : left_(share.begin(), share.end()) {}
+  std::vector<uint64_t> take(size_t most) override {
+    std::vector<uint64_t> taken;
+    for (; taken.size() < most && !left_.empty(); left_.pop_front()) taken.push_back(left_.front());
+    return taken;
+  }
+  void close() override {}
+
+ private:
+  std::deque<uint64_t> left_;
+};
+
+inline std::unique_ptr<Deal> Team::deal(uint64_t step, const std::vector<uint64_t>& group_ids) {
+  return std::make_unique<ShareDeal>(assign(step, group_ids));
+}
 
 /// A team of one.
 class SoloTeam final : public Team {

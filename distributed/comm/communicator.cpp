@@ -9,6 +9,7 @@
 #include <map>
 #include <tuple>
 
+#include "core/base/activity.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "distributed/comm/group_transport.h"
@@ -95,6 +96,7 @@ void Communicator::set_deadline(double seconds) {
 Call Communicator::next_call(Operation operation, std::string_view label) {
   const Call call{operation, std::string(label), ++state_->collectives};
   require(call, label.size() <= kMaxLabel && label.find('\0') == std::string_view::npos, "the label is too long");
+  note_operation(operation_name(call.operation), call.label, call.sequence);
   return call;
 }
 
@@ -103,6 +105,7 @@ Call Communicator::next_message(std::string_view label, int peer, int tag, bool 
   require(call, label.size() <= kMaxLabel && label.find('\0') == std::string_view::npos, "the label is too long");
   require(call, peer >= 0 && peer < size() && peer != rank(), fmt::format("there is no other rank {}", peer));
   require(call, tag >= 0 && tag <= kMaxTag, fmt::format("tag {} is not in 0 … {}", tag, kMaxTag));
+  note_operation(operation_name(call.operation), call.label, call.sequence);
   return call;
 }
 

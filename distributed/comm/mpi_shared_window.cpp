@@ -89,6 +89,7 @@ std::optional<MpiSharedWindow::Problem> MpiSharedWindow::strayed(const Header& h
   if (board.sequence.load(std::memory_order_acquire) != sequence) return std::nullopt;  // look again later
   if (theirs == header && block == block_) return std::nullopt;
   if (theirs == header) return Problem{fmt::format("rank {} sums other memory: one of us has left its shared block", peer), {}};
+  if (const std::string problem = version_problem(theirs, fmt::format("rank {}", peer)); !problem.empty()) return Problem{problem, {}};
   const std::string label(theirs.label, strnlen(theirs.label, kMaxLabel));
   if (theirs.sequence == header.sequence && theirs.operation == header.operation && label == header.label)
     return Problem{fmt::format("rank {} sends {} bytes where {} are expected", peer, theirs.bytes, header.bytes), {}};

@@ -101,6 +101,7 @@ void MpiTransport::start(const Call& call, Flight& flight, std::span<const Outgo
   const auto open = [&](int peer, size_t header_for) {
     flight.peers.push_back(peer);
     flight.incoming.push_back(header_for);
+    flight.expected.push_back(header_for == kNoHeader ? -1 : static_cast<int>(sizeof(Header)));
     flight.requests.push_back(MPI_REQUEST_NULL);
     return &flight.requests.back();
   };
@@ -123,6 +124,7 @@ void MpiTransport::post_chunks(const Call& call, Flight& flight, int peer, char*
     const int length = static_cast<int>(std::min(kChunkBytes, bytes - done));
     flight.peers.push_back(peer);
     flight.incoming.push_back(kNoHeader);
+    flight.expected.push_back(sending ? -1 : length);
     MPI_Request* request = &flight.requests.emplace_back(MPI_REQUEST_NULL);
     if (sending) {
       check(call, MPI_Isend(data + done, length, MPI_BYTE, peer, flight.tag, comm_, request), "MPI_Isend");
@@ -146,10 +148,13 @@ bool MpiTransport::progress(const Call& call, Flight& flight, size_t outgoing_co
       check(call, statuses[i].MPI_ERROR, ("message of " + name_of(flight.peers[index])).c_str());
     }
     const size_t message = flight.incoming[index];
-    if (message == kNoHeader) continue;
+    if (flight.expected[index] < 0) continue;
     int bytes = 0;
     MPI_Get_count(&statuses[i], MPI_BYTE, &bytes);
-    if (bytes != static_cast<int>(sizeof(Header))) fail(call, name_of(flight.peers[index]) + " sent something that is no header");
+    if (bytes != flight.expected[index])
+      fail(call, fmt::format("{} sent {} bytes where its {} has {}", name_of(flight.peers[index]), bytes,
+                             message == kNoHeader ? "message's next part" : "header", flight.expected[index]));
+    if (message == kNoHeader) continue;
     accept(call, flight.headers[outgoing_count + message], incoming[message]);
     const std::span<char> place = incoming[message].place;
     post_chunks(call, flight, incoming[message].peer, place.data(), place.size(), false);

@@ -33,6 +33,7 @@ class MpiTransport final : public Transport {
     std::vector<MPI_Request> requests;
     std::vector<int> peers;        // of each request
     std::vector<size_t> incoming;  // which incoming message's header a request receives, or kNoHeader
+    std::vector<int> expected;     // bytes that a request must receive; -1: it sends
     std::vector<Header> headers;   // of outgoing, then of incoming; never resized while requests are open
   };
   static constexpr size_t kNoHeader = SIZE_MAX;

@@ -45,6 +45,12 @@ const char* operation_name(Operation operation) {
   return "unknown operation";
 }
 
+std::string version_problem(const Header& header, const std::string& peer) {
+  if (header.version == Header::kVersion) return "";
+  return fmt::format("{} speaks version {} of the protocol between ranks, this rank version {}: they run different builds of the program",
+                     peer, header.version, Header::kVersion);
+}
+
 std::string Transport::name_of(int rank) const { return fmt::format("rank {} (host {})", rank, host(rank)); }
 
 void Transport::fail(const Call& call, const std::string& what) {
@@ -79,15 +85,16 @@ Header Transport::make_header(const Call& call, uint64_t bytes) {
     fail(call, fmt::format("a message of {} bytes is over the limit of {}", bytes, options_.max_message_bytes));
   }
   Header header;
+  header.operation = static_cast<uint32_t>(call.operation);
   header.sequence = call.sequence;
   header.bytes = bytes;
-  header.operation = static_cast<uint32_t>(call.operation);
   std::memcpy(header.label, call.label.data(), std::min(call.label.size(), kMaxLabel));
   return header;
 }
 
 void Transport::accept(const Call& call, const Header& header, Incoming& incoming) {
   if (header.magic != Header::kMagic) fail(call, name_of(incoming.peer) + " sent something else than a message of this program");
+  if (const std::string problem = version_problem(header, name_of(incoming.peer)); !problem.empty()) fail(call, problem);
   const auto operation = static_cast<Operation>(header.operation);
   const std::string label = label_of(header);
   if (operation != call.operation || header.sequence != call.sequence || label != call.label) {

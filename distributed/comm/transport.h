@@ -50,19 +50,25 @@ struct Call {
   int group = 0;  ///< 0: all ranks; else a part of them (GroupTransport). Messages of one group and channel between two ranks keep order
 };
 
-/// First part of every message. Plain bytes: all ranks of a job run the same program on the same kind of machine.
+/// First part of every message. Plain bytes: all ranks of a job run the same program on the same kind of machine. A rank with another build
+/// of the program is told by `version`, which changes with this struct and with what operations send; magic and version stay first.
 struct Header {
   uint64_t magic = kMagic;
+  uint32_t version = kVersion;
+  uint32_t operation = 0;
   uint64_t sequence = 0;
   uint64_t bytes = 0;
-  uint32_t operation = 0;
   char label[kMaxLabel + 1] = {};
 
-  /// By fields: the bytes after the label are not set.
   bool operator==(const Header&) const = default;
 
   static constexpr uint64_t kMagic = 0x31304d4d4f434843;
+  static constexpr uint32_t kVersion = 2;
 };
+static_assert(sizeof(Header) == 128);
+
+/// "rank 1 (host a) speaks version 3 …, this rank version 2 …", or "" where a header is of this version.
+std::string version_problem(const Header& header, const std::string& peer);
 
 struct Outgoing {
   int peer;

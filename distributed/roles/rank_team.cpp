@@ -59,28 +59,85 @@ void RankTeam::begin_stage() {
 
 std::vector<uint64_t> RankTeam::assign(uint64_t step, const std::vector<uint64_t>& group_ids) {
   if (split() && !rollouts_) throw Fault(fmt::format("step {}: rank {} does not roll out", step, index()));
-  comm::Communicator& dealt_among = split() ? rollouts_->communicator_ : communicator_;
+  comm::Communicator& among = dealt_among();
   std::string bytes;
-  if (dealt_among.rank() == 0) {
-    const records::Assignment assignment = assign_groups(step, group_ids, dealt_among.size());
-    if (!split()) ledger_.assign(assignment);
-    bytes = assignment.SerializeAsString();
-  }
-  const records::Assignment assignment = parse_assignment(dealt_among.broadcast("assignment", std::move(bytes)), step, dealt_among.size());
+  if (among.rank() == 0) bytes = assign_groups(step, group_ids, among.size()).SerializeAsString();
+  const records::Assignment assignment = parse_assignment(among.broadcast("assignment", std::move(bytes)), step, among.size());
   std::vector<uint64_t> asked = group_ids;
   std::sort(asked.begin(), asked.end());
   if (!std::equal(asked.begin(), asked.end(), assignment.group_ids().begin(), assignment.group_ids().end())) {
     throw Fault(fmt::format("step {}: rank {} asks for {} groups that are not the {} the coordinator assigned", step, index(), asked.size(),
                             assignment.group_ids_size()));
   }
-  step_ = step;
+  record(assignment);
   std::vector<uint64_t> mine;
-  for (int i = 0; i < assignment.group_ids_size(); ++i) {
-    const int rank = first_rollout_rank() + static_cast<int>(assignment.ranks(i));
-    round_.emplace(assignment.group_ids(i), rank);
-    if (rank == index()) mine.push_back(assignment.group_ids(i));
-  }
+  for (int i = 0; i < assignment.group_ids_size(); ++i)
+    if (static_cast<int>(assignment.ranks(i)) == among.rank()) mine.push_back(assignment.group_ids(i));
   return mine;
+}
+
+void RankTeam::record(const records::Assignment& assignment) {
+  if (leads() && !split()) ledger_.assign(assignment);
+  step_ = assignment.step();
+  for (int i = 0; i < assignment.group_ids_size(); ++i)
+    round_.emplace(assignment.group_ids(i), first_rollout_rank() + static_cast<int>(assignment.ranks(i)));
+}
+
+/// Tickets are places in the round's order, which is the same on all members.
+class RankTeam::TicketDeal final : public pipeline::Deal {
+ public:
+  TicketDeal(RankTeam& team, uint64_t step, const std::vector<uint64_t>& ids) : team_(team), ids_(ids), round_(++team.deals_) {
+    taken_.set_step(step);
+  }
+
+  std::vector<uint64_t> take(size_t most) override {
+    const control::TicketRange range = team_.tickets_->take(round_, ids_.size(), most);
+    const auto first = ids_.begin() + static_cast<std::ptrdiff_t>(range.first);
+    const std::vector<uint64_t> taken(first, first + static_cast<std::ptrdiff_t>(range.count));
+    for (uint64_t id : taken) taken_.add_group_ids(id);
+    return taken;
+  }
+
+  void close() override {
+    comm::Communicator& among = team_.dealt_among();
+    const auto all = among.all_gather("taken", taken_.SerializeAsString());
+    std::vector<std::pair<uint64_t, uint32_t>> table;
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      records::Assignment theirs;
+      if (!theirs.ParseFromString(all[rank]) || theirs.step() != taken_.step())
+        throw Fault(
+            fmt::format("step {}: what rank {} took is not readable", taken_.step(), team_.first_rollout_rank() + static_cast<int>(rank)));
+      for (uint64_t id : theirs.group_ids()) table.emplace_back(id, static_cast<uint32_t>(rank));
+    }
+    team_.record(checked(std::move(table)));
+  }
+
+ private:
+  /// Fault unless the ids are those of the round, each once.
+  records::Assignment checked(std::vector<std::pair<uint64_t, uint32_t>> table) const {
+    std::sort(table.begin(), table.end());
+    std::vector<uint64_t> asked = ids_, got;
+    std::sort(asked.begin(), asked.end());
+    records::Assignment assignment;
+    assignment.set_step(taken_.step());
+    for (const auto& [id, rank] : table) got.push_back(id), assignment.add_group_ids(id), assignment.add_ranks(rank);
+    if (got != asked) {
+      throw Fault(fmt::format("step {}: {} groups were taken where the round has {}, or not these, or one twice", taken_.step(), got.size(),
+                              asked.size()));
+    }
+    return assignment;
+  }
+
+  RankTeam& team_;
+  std::vector<uint64_t> ids_;
+  uint64_t round_;
+  records::Assignment taken_;
+};
+
+std::unique_ptr<pipeline::Deal> RankTeam::deal(uint64_t step, const std::vector<uint64_t>& group_ids) {
+  if (split() && !rollouts_) throw Fault(fmt::format("step {}: rank {} does not roll out", step, index()));
+  if (tickets_ == nullptr || dealt_among().size() == 1) return Team::deal(step, group_ids);
+  return std::make_unique<TicketDeal>(*this, step, group_ids);
 }
 
 void RankTeam::learn_round() {

@@ -1,7 +1,8 @@
 #pragma once
 /// pipeline::Team over a Communicator: one member per rank. Rank 0 coordinates: it keeps the ledger, and in placement colocated it deals
 /// out the groups. In placement split the first rank that rolls out deals them, so that no rollout waits for a rank that trains; the ledger
-/// learns of it in exchange.
+/// learns of it in exchange. With tickets (deal_by) nobody deals: members take groups from a counter, and the table of who took what is
+/// gathered, checked and recorded at the end of the round.
 ///
 /// Consumes: group ids from the stage, groups rolled out by this rank. Waits for: the assignment; all other ranks in exchange. Unblocked
 /// by: the slowest rank, or its deadline.
@@ -26,6 +27,7 @@
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
 #include "distributed/comm/nccl_group.h"
+#include "distributed/control/tickets.h"
 #include "distributed/parallel/rank_expert_exchange.h"
 #include "distributed/roles/coordinator.h"
 #include "distributed/weights/transfer.h"
@@ -40,6 +42,10 @@ class RankTeam final : public pipeline::Team {
   explicit RankTeam(comm::Communicator communicator, int rollout_ranks = 0, int64_t expert_parallel_size = 1,
                     const comm::NcclOptions& nccl = {});
 
+  /// From now on groups are dealt out by these tickets, as members have room for them; before, in equal shares. They must outlive the
+  /// team. Not blocking, but called by every member.
+  void deal_by(control::Tickets* tickets) { tickets_ = tickets; }
+
   Team* trainers() override { return split() ? trainers_.get() : this; }
   Team* rollouts() override { return split() ? rollouts_.get() : this; }
   int trainer_count() const override { return trainer_count_; }
@@ -51,6 +57,7 @@ class RankTeam final : public pipeline::Team {
   int index() const override { return communicator_.rank(); }
   int size() const override { return communicator_.size(); }
   std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) override;
+  std::unique_ptr<pipeline::Deal> deal(uint64_t step, const std::vector<uint64_t>& group_ids) override;
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) override;
   std::vector<std::string> gather(const std::string& mine) override;
   void sum(at::Tensor flat) override;
@@ -63,10 +70,14 @@ class RankTeam final : public pipeline::Team {
   void barrier(const char* label) override;
 
  private:
+  class TicketDeal;
   using Owner = std::function<int(uint64_t group_id)>;
 
   bool split() const { return trainer_count_ < size(); }
   int first_rollout_rank() const { return split() ? trainer_count_ : 0; }
+  comm::Communicator& dealt_among() { return split() ? rollouts_->communicator_ : communicator_; }
+  /// Every member knows who rolls out what from here on; the ledger too, where rank 0 rolls out.
+  void record(const records::Assignment& assignment);
   /// Placement split: every rank, and the ledger, learns which rank rolled out what.
   void learn_round();
   /// My groups as bytes for each member. Fault unless they are exactly those I was assigned.
@@ -90,6 +101,8 @@ class RankTeam final : public pipeline::Team {
   std::unique_ptr<weights::Transfer> transfer_;    // of the model that was published last
   const void* transferred_ = nullptr;
   std::unique_ptr<parallel::RankExpertExchange> experts_;
+  control::Tickets* tickets_ = nullptr;
+  uint64_t deals_ = 0;  // by tickets
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only

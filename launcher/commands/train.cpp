@@ -13,6 +13,7 @@
 #include "core/base/text_util.h"
 #include "core/base/walltime.h"
 #include "core/pipeline/pipeline.h"
+#include "distributed/control/channel.h"
 #include "distributed/roles/rank_team.h"
 #include "distributed/roles/role.h"
 #include "launcher/commands/command.h"
@@ -64,6 +65,14 @@ std::unique_ptr<RunLock> hold_run_folder(const std::string& folder, comm::Commun
   return lock;
 }
 
+/// Null where nobody watches. Collective.
+std::unique_ptr<control::Channel> watch_ranks(double timeout_s, comm::Communicator& world) {
+  if (timeout_s == 0.0 || world.size() == 1) return nullptr;
+  control::ChannelOptions options;
+  options.timeout_s = timeout_s;
+  return std::make_unique<control::Channel>(world, std::move(options));
+}
+
 void watch_walltime(const pipeline::RunSection& run, std::optional<double> left) {
   if (!left) return;
   stop_within(*left - run.walltime_margin_s);
@@ -80,11 +89,14 @@ int train(const TrainOptions& options, comm::Communicator& world) {
   const std::unique_ptr<RunLock> lock = hold_run_folder(recipe.run.output, world);
   init_log(recipe.run.output, world.rank(), world.size());
   world.set_deadline(recipe.cluster.deadline_s);
+  const auto channel = watch_ranks(recipe.cluster.heartbeat_timeout_s, world);
   const int rollout_ranks = static_cast<int>(recipe.cluster.rollout_ranks);
   log_roles(world, rollout_ranks, share_cores(world));
   watch_walltime(recipe.run, walltime);
   roles::RankTeam team(world, rollout_ranks, recipe.cluster.expert_parallel_size);
+  if (channel && channel->complete()) team.deal_by(channel.get());
   pipeline::run_recipe(recipe, team, options.run);
+  world.barrier("end of the run");  // nobody stops watching while another still works
   if (world.rank() == 0) fmt::print("\n{}", pipeline::stage_table(recipe));
   return kExitDone;
 }

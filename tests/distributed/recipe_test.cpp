@@ -177,6 +177,27 @@ TEST_CASE("ranks that only roll out or only train give the bytes of one process"
   CHECK(file(scratch.path / "1/solo", "samples/zero.jsonl") != file(scratch.path / "2/solo", "samples/zero.jsonl"));
 }
 
+TEST_CASE("who takes which group does not matter: dealing by free capacity gives the bytes of one process", "[recipe][dealing]") {
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() > 1) return;
+  Scratch scratch(world, "cohort_recipe_dealing");
+  SoloTeam solo;
+  run_recipe(recipe_in(scratch.path / "solo"), solo, {});
+  for (const Settings& layout : {Settings{}, Settings{"cluster.placement=split", "cluster.rollout_ranks=2"}}) {
+    const auto folder = scratch.path / std::to_string(layout.size());
+    Settings settings = layout;
+    settings.push_back("stages.zero.rollout.max_num_seqs=4");
+    const Recipe recipe = recipe_in(folder, settings);
+    control::TicketCounter tickets;
+    comm::run_on_threads(4, [&](comm::Communicator c) {
+      roles::RankTeam team = team_of(c, recipe);
+      team.deal_by(&tickets);
+      run_recipe(recipe, team, {});
+    });
+    check_same(scratch.path / "solo", folder);
+  }
+}
+
 TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends with the bytes of one undisturbed process", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;

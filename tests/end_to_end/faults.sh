@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Faults on purpose: killed and stopped ranks, a lost launcher, signals, two jobs, full and read-only disks, damaged checkpoints, numbers that
-# are not finite, memory that runs out, the walltime, a supervisor that gives up. Each has an expected exit code and message; the table shows
+# are not finite, a rank without memory, the walltime, a supervisor that gives up. Each has an expected exit code and message; the table shows
 # the seconds from the fault to the end of the run. No process may be left behind. FAULTS=all runs the slow ones too.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 config=$source_dir/tests/support/mini.yaml
@@ -104,6 +104,43 @@ kill -CONT "$paused"
 finish
 expect 'SIGSTOP for 2 s, then SIGCONT' 0 '^rl ' 60
 same_as_alone paused
+
+named_within=30 # seconds, from the stop to the end of the run
+lost() { echo "lost: rank $1 \(host [^,]*, pid [0-9]+\) was last heard 2[5-9]\.[0-9] s ago, last known at stage [a-z]+, [0-9]+ steps done"; }
+begin silent1 2 "${long[@]}"
+await_steps silent1 3
+kill -STOP "$(rank_of silent1 1)"
+finish
+expect 'SIGSTOP of rank 1' 1 "$(lost 1)" $named_within
+if everything; then
+  begin silent0 4 "${long[@]}"
+  await_steps silent0 3
+  kill -STOP "$(rank_of silent0 0)"
+  finish
+  expect 'SIGSTOP of rank 0' 1 "$(lost 0)" $named_within
+  [ "$(grep -cE "rank [123] .*$(lost 0)" "$log")" -eq 3 ] || fail 'silent0: not every other rank named rank 0'
+fi
+
+begin frozen 2
+await_steps frozen 3
+paused=$(rank_of frozen 1)
+kill -STOP "$paused"
+sleep 20
+kill -CONT "$paused"
+finish
+expect 'SIGSTOP for 20 s, then SIGCONT' 0 'rank 1 \(host [^)]*\) is back after [12][0-9]\.[0-9] s of silence' 60
+grep -q 'warning straggler: rank 1 ' "$log" || fail 'frozen: no warning of a straggler'
+same_as_alone frozen
+cmp "$work/alone/samples/rl.jsonl" "$work/frozen/samples/rl.jsonl" || fail 'frozen: other samples than the undisturbed run'
+
+begin memory 2 stages.warm.epochs=20 stages.rl.train_batch_size=8192 stages.rl.ppo_mini_batch_size=8192
+for _ in $(seq 600); do grep -q warm "$work/memory/metrics.jsonl" 2>/dev/null && break; sleep 0.05; done
+starved=$(rank_of memory 1)
+prlimit --pid "$starved" --as=$(($(awk '/^VmSize/ {print $2}' "/proc/$starved/status") * 1024))
+for _ in $(seq 1800); do grep -q 'out of memory' "$log" && break; sleep 0.05; done
+fault_at=$(now)
+finish
+expect 'rank 1 gets no more memory' 1 'rank 1 error out of memory: ([0-9]+ bytes|an allocation of unknown size)'
 
 begin launcher 2 "${long[@]}"
 await_steps launcher 3

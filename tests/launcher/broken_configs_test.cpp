@@ -247,6 +247,16 @@ TEST_CASE("ranks that cannot be split as asked") {
         Lines{"c.yaml:3: cluster.rollout_ranks: expected 0 with placement colocated, found 1"});
 }
 
+TEST_CASE("a heartbeat that cannot be") {
+  const auto heartbeat = [](const std::string& seconds) {
+    return problems(with({{3, "cluster: {heartbeat_timeout_s: " + seconds + "}"}}), {}, 2);
+  };
+  CHECK(heartbeat("0").empty());
+  CHECK(heartbeat("25").empty());
+  CHECK(heartbeat("0.5") == Lines{"c.yaml:3: cluster.heartbeat_timeout_s: expected 0 or at least 1, found 0.5"});
+  CHECK(heartbeat("-1") == Lines{"c.yaml:3: cluster.heartbeat_timeout_s: expected a number at least 0, found -1"});
+}
+
 TEST_CASE("stages that do not form a graph") {
   const std::string model = "expected a stage before this one that makes a model (pretrain, sft, rl), found ";
   check_all({

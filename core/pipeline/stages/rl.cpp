@@ -156,7 +156,7 @@ class RlRun {
     if (team == nullptr) return out;
     Stopwatch clock;
     const auto scorer = scorer_for(step);
-    const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer};
+    const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer, &lengths_};
     const bool filter = algorithm_.filter_groups.enable;
     const int wanted = static_cast<int>(stage_.train_batch_size);
     const uint64_t most_rounds = filter ? static_cast<uint64_t>(algorithm_.filter_groups.max_num_gen_batches) : 1;
@@ -170,6 +170,7 @@ class RlRun {
         batch.add_sample_lines(std::move(line));
       for (auto& g : gather_summaries(*team, groups)) {
         *batch.add_asked() = g;
+        lengths_.add(g);
         erase_dropped(scorer, g);
         if (batch.chosen_size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric))) batch.add_chosen(g.id());
       }
@@ -534,6 +535,7 @@ class RlRun {
   Learner learner_;
   bool recompute_old_ = false;
   uint64_t version_ = 0;  ///< of the weights that sample: optimizer steps taken
+  ExpectedLengths lengths_;
   RolloutSchedule schedule_{0, 0, 0, 0};
   std::deque<Rollout> pending_;  ///< sampled, not yet trained on
 };

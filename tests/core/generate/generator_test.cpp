@@ -272,4 +272,34 @@ TEST_CASE("a group without a prompt is a fault") {
   CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate(groups, kKey, 0), Fault);
 }
 
+TEST_CASE("groups that come while others are decoded are answered with the same bits, and only as many as there is room for") {
+  for (const auto& family : kFamilies) {
+    const auto model = make_model(family);
+    RolloutConfig c = config();
+    const auto expected = by_id(generated(*model, c, questions(9)));
+    for (const int64_t room : {int64_t{1}, int64_t{3}}) {
+      c.max_num_seqs = room * c.n;
+      auto waiting = questions(9);
+      std::reverse(waiting.begin(), waiting.end());
+      std::vector<Group> groups;
+      groups.reserve(9);
+      GroupSource source{9, 7, [&](int64_t count, std::vector<Group>& into) {
+                           CHECK((count >= 1 && count <= room));
+                           for (; count > 0 && !waiting.empty(); --count) into.push_back(waiting.back()), waiting.pop_back();
+                         }};
+      Generator(*model, tokenizer(), c).generate_from(source, groups, kKey, 9);
+      CHECK(by_id(groups) == expected);
+    }
+  }
+}
+
+TEST_CASE("a source without groups is no error; one that moves groups is a Fault") {
+  const auto model = make_model("dense_tiny");
+  std::vector<Group> groups;
+  Generator(*model, tokenizer(), config()).generate_from({0, 0, [](int64_t, std::vector<Group>&) {}}, groups, kKey, 9);
+  CHECK(groups.empty());
+  const GroupSource moving{4, 7, [](int64_t, std::vector<Group>& into) { into.push_back(questions(1)[0]); }};
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate_from(moving, groups, kKey, 9), Fault);
+}
+
 }  // namespace cohort::generate

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <thread>
 
 #include "tests/distributed/worlds.h"
 
@@ -238,6 +240,88 @@ TEST_CASE("sums, slices, any and barrier reach every member") {
     expect(contains(fault_of([&] { team.sum(at::ones({2, 3}).t()); }), "contiguous fp32"), "a transposed tensor is refused");
     expect(contains(fault_of([&] { team.sum(at::ones({2}, at::kDouble)); }), "contiguous fp32"), "doubles are refused");
   });
+}
+
+namespace {
+
+/// One round in which each member takes groups until there are none; how many it got. `slow_rank` takes long over each.
+size_t take_round(RankTeam& team, uint64_t step, const std::vector<uint64_t>& ids, int slow_rank, std::vector<records::Group>& mine) {
+  const auto deal = team.deal(step, ids);
+  size_t count = 0;
+  for (auto taken = deal->take(1); !taken.empty(); taken = deal->take(1)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(team.index() == slow_rank ? 40 : 4));
+    for (auto& group : groups_of(step, taken, team.index())) mine.push_back(group), ++count;
+  }
+  deal->close();
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("groups are dealt by free capacity: a slow member gets fewer, each is trained once") {
+  for (const int rollout_ranks : {0, 2}) {
+    control::TicketCounter tickets;
+    comm::run_on_threads(
+        3,
+        [&](Communicator world) {
+          RankTeam team(world, rollout_ranks);
+          team.deal_by(&tickets);
+          for (uint64_t step = 1; step <= 3; ++step) {
+            const auto ids = range(30 * step, 30);
+            std::vector<records::Group> mine;
+            if (team.rollouts()) {
+              const size_t count = take_round(team, step, ids, 2, mine);
+              if (world.rank() == 2) expect(count >= 1 && count <= 8, "few for the slow one, found " + std::to_string(count));
+              if (world.rank() == 1) expect(count >= 10, "more for the fast one, found " + std::to_string(count));
+            }
+            const auto got = team.exchange(std::move(mine), [](uint64_t) { return 0; });
+            expect(got.size() == (world.rank() == 0 ? 30U : 0U), "all groups at their owner");
+          }
+        },
+        test::impatient());
+  }
+}
+
+TEST_CASE("with one slow member a round by free capacity takes less than half of the time of equal shares") {
+  const auto seconds = [](control::Tickets* tickets) {
+    const auto start = std::chrono::steady_clock::now();
+    comm::run_on_threads(2, [&](Communicator world) {
+      RankTeam team(world);
+      team.deal_by(tickets);
+      std::vector<records::Group> mine;
+      take_round(team, 1, range(0, 40), 1, mine);
+      team.exchange(std::move(mine), [](uint64_t) { return 0; });
+    });
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  control::TicketCounter tickets;
+  const double equal_shares = seconds(nullptr), by_capacity = seconds(&tickets);
+  CHECK(2 * by_capacity < equal_shares);
+}
+
+TEST_CASE("a group that two members took is a Fault, and so is one that nobody took") {
+  struct Wrong final : control::Tickets {
+    explicit Wrong(uint64_t last) : last(last) {}
+    control::TicketRange take(uint64_t, uint64_t, uint64_t) override {
+      return asked++ == 0 ? control::TicketRange{0, last} : control::TicketRange{};
+    }
+    uint64_t last, asked = 0;
+  };
+  for (const uint64_t last : {uint64_t{6}, uint64_t{2}}) {
+    const std::string fault = fault_of([&] {
+      comm::run_on_threads(
+          2,
+          [&](Communicator world) {
+            Wrong wrong(last);
+            RankTeam team(world);
+            team.deal_by(&wrong);
+            std::vector<records::Group> mine;
+            take_round(team, 4, range(10, 6), -1, mine);
+          },
+          test::impatient());
+    });
+    CHECK_THAT(fault, Catch::Contains("step 4: ") && Catch::Contains("groups were taken where the round has 6"));
+  }
 }
 
 }  // namespace cohort::roles
