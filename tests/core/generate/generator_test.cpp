@@ -55,7 +55,7 @@ std::vector<Group> questions(int64_t count) {
 const SampleKey kKey = {17, "zero", 3};
 
 std::vector<Group> generated(model::CausalLM& model, const RolloutConfig& c, std::vector<Group> groups, const SampleKey& key = kKey) {
-  Generator(model, tokenizer(), c).generate(groups, key, 9);
+  Generator(model, tokenizer(), c).generate(groups, key, {9, 4});
   return groups;
 }
 
@@ -230,7 +230,7 @@ TEST_CASE("every token is announced once, after it was added, and those of a sam
   RolloutConfig c = config();
   c.max_num_seqs = 8;
   std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> heard;
-  Generator(*model, tokenizer(), c).generate(groups, kKey, 0, [&](const Group& g, const Sample& s, int32_t id) {
+  Generator(*model, tokenizer(), c).generate(groups, kKey, {}, [&](const Group& g, const Sample& s, int32_t id) {
     auto& ids = heard[{g.id(), s.index()}];
     ids.push_back(id);
     CHECK(ids_of(s) == ids);
@@ -259,8 +259,8 @@ TEST_CASE("a prompt that leaves too little room is an input error before anythin
   c.max_response_length = 17;
   CHECK(generated(*model, c, groups)[2].samples_size() == 4);  // exactly full
   c.max_response_length = 18;
-  CHECK_THROWS_AS(Generator(*model, tokenizer(), c).generate(groups, kKey, 0), InputError);
-  CHECK_THROWS_WITH(Generator(*model, tokenizer(), c).generate(groups, kKey, 0),
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), c).generate(groups, kKey, {}), InputError);
+  CHECK_THROWS_WITH(Generator(*model, tokenizer(), c).generate(groups, kKey, {}),
                     Catch::Contains("rollout.max_response_length") && Catch::Contains("24 positions, found 7 + 18"));
   CHECK(groups[0].samples_size() == 0);
 }
@@ -269,7 +269,7 @@ TEST_CASE("a group without a prompt is a fault") {
   auto model = make_model("dense_tiny");
   auto groups = questions(1);
   groups[0].clear_prompt_ids();
-  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate(groups, kKey, 0), Fault);
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate(groups, kKey, {}), Fault);
 }
 
 }  // namespace cohort::generate
