@@ -101,7 +101,8 @@ class ModelRank {
       records::Group g;
       g.set_id(id), g.set_step(static_cast<uint64_t>(step));
       records::Sample& s = *g.add_samples();
-      s.set_policy_step(static_cast<uint64_t>(now)), s.set_policy_version(version_);
+      generate::begin_run(g, s, {version_, static_cast<uint64_t>(now)});
+      s.mutable_runs(0)->set_tokens(1), s.set_response_length(1);
       expect(weights_[0].item<float>() == static_cast<float>(now), "sampled with the weights the step begins with");
       out.second.push_back(g);
     }
@@ -112,7 +113,7 @@ class ModelRank {
   }
 
   void hand_over(std::pair<records::RolloutBatch, std::vector<records::Group>> sampled, int64_t now) {
-    pipeline::PolicyAge published{version_, static_cast<uint64_t>(now)};
+    std::vector<pipeline::PolicyAge> published = {{version_, static_cast<uint64_t>(now)}};
     records::RolloutBatch batch = pipeline::share_batch(team_, std::move(sampled.first), published);
     expect(pipeline::reject_other_weights(batch, published) == 0, "sampled by the published weights");
     now_.cursor = batch.cursor();
