@@ -1,8 +1,13 @@
 #include "core/pipeline/rl_batch.h"
 
+#include <ATen/ATen.h>
+
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "core/base/error.h"
+#include "core/generate/generator.h"
+#include "core/model/causal_lm.h"
 
 namespace cohort::pipeline {
 namespace {
@@ -90,6 +95,75 @@ TEST_CASE("the age of an answer of several versions is that of its tokens; the o
   CHECK(*m.find("rollout/partial_fraction") == 0.25);
   CHECK(*m.find("rollout/carried_groups") == 4.0);
   CHECK(*m.find("rollout/new_questions") == 6.0);
+}
+
+namespace {
+
+/// One answer of two versions: 4 tokens of one model and the rest of another, and what a third one, which is trained, says of them.
+struct MixedAnswer {
+  text::CharTokenizer tokenizer{"0123456789+="};
+  model::Architecture architecture = [] {
+    model::Architecture a = model::architecture_preset("dense_tiny");
+    a.vocab_size = 16, a.initializer_range = 0.2;
+    return a;
+  }();
+  model::CausalLM first{architecture, 5}, second{architecture, 5}, trained{architecture, 5};
+  TrainGroup group;
+  std::vector<float> current;
+
+  MixedAnswer() {
+    const at::NoGradGuard no_grad;
+    second.parameters().values().mul_(1.1), trained.parameters().values().mul_(1.2);
+    generate::RolloutConfig c = {.n = 1, .max_response_length = 12};
+    std::vector<records::Group> asked(1);
+    asked[0].set_id(4);
+    for (int32_t id : {3, 1, 4}) asked[0].add_prompt_ids(id);
+    generate::Generator(first, tokenizer, c).advance(asked, {17, "rl", 0}, {0, 0}, 4);
+    generate::Generator(second, tokenizer, c).advance(asked, {17, "rl", 0}, {1, 1}, 12);
+    REQUIRE(asked[0].samples(0).runs_size() == 2);
+    REQUIRE(asked[0].samples(0).runs(1).tokens() >= 2);
+    group = to_train_group(asked[0]);
+    group[0].advantage.assign(group[0].tokens.completion.size(), 0.7);
+    current = logprobs(trained);
+  }
+
+  std::vector<float> logprobs(model::CausalLM& model) const {
+    const at::NoGradGuard no_grad;
+    const at::Tensor t = model::completion_logprobs(model, {group[0].tokens}, 1.0, tokenizer.vocabulary_size()).logprob_N;
+    return {t.data_ptr<float>(), t.data_ptr<float>() + t.numel()};
+  }
+
+  RlLoss loss(const std::string& rollout_is, bool bypass) {
+    RlStage stage;
+    stage.algorithm.rollout_correction.rollout_is = rollout_is, stage.algorithm.rollout_correction.bypass_mode = bypass;
+    const auto tokens = static_cast<double>(current.size());
+    return rl_loss(stage, trained, pack_samples({&group[0]}), tokenizer.vocabulary_size(), {tokens, 1.0, 12.0, 1.0}, nullptr);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the loss of an answer of two versions weighs each token by the log-probability recorded when it was sampled") {
+  MixedAnswer a;
+  const std::vector<float>& recorded = a.group[0].rollout_logprob;
+  const std::vector<float> of_first = a.logprobs(a.first), of_second = a.logprobs(a.second);
+  const double tokens = static_cast<double>(recorded.size());
+  double corrected = 0.0, bypassed = 0.0, weights = 0.0, log_sum = 0.0;
+  for (size_t t = 0; t < recorded.size(); ++t) {
+    CHECK(recorded[t] == (t < 4 ? of_first[t] : of_second[t]));
+    const double ratio = std::exp(static_cast<double>(a.current[t]) - recorded[t]);
+    CHECK(ratio != 1.0);
+    const double weight = std::min(2.0, ratio);  // rollout_is_threshold
+    // With one update the old policy is the trained one: its ratio is 1, and the weight carries it all.
+    corrected -= weight * 0.7 / tokens, weights += weight, log_sum += static_cast<double>(a.current[t]) - recorded[t];
+    bypassed += std::max(-0.7 * ratio, -0.7 * std::min(1.28, std::max(0.8, ratio))) / tokens;
+  }
+  const RlLoss token = a.loss("token", false), bypass = a.loss("none", true), sequence = a.loss("sequence", false);
+  CHECK(token.loss.item<double>() == Approx(corrected).epsilon(1e-6));
+  CHECK(token.metrics.rollout_is == Approx(weights).epsilon(1e-6));
+  CHECK(bypass.loss.item<double>() == Approx(bypassed).epsilon(1e-6));
+  CHECK(sequence.loss.item<double>() == Approx(-0.7 * std::min(2.0, std::exp(log_sum))).epsilon(1e-6));
+  CHECK(token.loss.item<double>() != Approx(-0.7).epsilon(1e-3));  // what it would be without the recorded ones
 }
 
 }  // namespace cohort::pipeline
