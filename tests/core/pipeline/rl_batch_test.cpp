@@ -1,6 +1,7 @@
 #include "core/pipeline/rl_batch.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <catch2/catch.hpp>
 #include <cmath>
