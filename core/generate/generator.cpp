@@ -126,7 +126,8 @@ class Session {
     begin_run(g, s, policy_);
     const uint64_t step = g.has_asked_step() ? g.asked_step() : key_.step;
     prefixes.of.push_back(static_cast<int64_t>(prefixes.ids.size()) - 1);
-    running_.push_back({&g, &s, free_.back(), static_cast<int64_t>(prefixes.ids.back().size()) - 1, s.response_ids_size() + most_new_tokens_,
+    running_.push_back({&g, &s, free_.back(), static_cast<int64_t>(prefixes.ids.back().size()) - 1,
+                        s.response_ids_size() + most_new_tokens_,
                         RandomStream(key_.seed, "sample/" + key_.stage, {step, g.id(), s.index()})});
     free_.pop_back();
   }

@@ -11,8 +11,8 @@ namespace {
 
 void require_later(const records::Group& group, const records::Sample& sample, const PolicyAge& before, const PolicyAge& after) {
   if (after.step > before.step && after.version >= before.version) return;
-  throw Fault(fmt::format("group {}, sample {}: tokens of policy version {} (step {}) come after tokens of version {} (step {})", group.id(),
-                          sample.index(), after.version, after.step, before.version, before.step));
+  throw Fault(fmt::format("group {}, sample {}: tokens of policy version {} (step {}) come after tokens of version {} (step {})",
+                          group.id(), sample.index(), after.version, after.step, before.version, before.step));
 }
 
 }  // namespace

@@ -14,8 +14,7 @@ bool is_done(const records::Group& group) {
   });
 }
 
-PartialBatch::PartialBatch(const Limits& limits, uint64_t step, const std::vector<records::Group>& carried)
-    : limits_(limits), step_(step) {
+PartialBatch::PartialBatch(const Limits& limits, uint64_t step, const std::vector<records::Group>& carried) : limits_(limits), step_(step) {
   for (const records::Group& g : carried)
     if (!open_.emplace(g.id(), g).second) throw Fault(fmt::format("step {}: group {} is carried twice", step, g.id()));
 }
@@ -51,9 +50,8 @@ std::vector<uint64_t> PartialBatch::open() const {
 
 /// Its oldest token would be too old for the next batch.
 bool PartialBatch::last_chance(const records::Group& group) const {
-  return std::any_of(group.samples().begin(), group.samples().end(), [&](const records::Sample& s) {
-    return s.policy_step() + limits_.max_staleness <= step_;
-  });
+  return std::any_of(group.samples().begin(), group.samples().end(),
+                     [&](const records::Sample& s) { return s.policy_step() + limits_.max_staleness <= step_; });
 }
 
 bool PartialBatch::enough() const {

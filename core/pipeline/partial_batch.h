@@ -8,8 +8,8 @@
 ///   others are carried: to be gone on with by the next batch's weights, or done and waiting for a place.
 ///
 /// No token may be older than max_staleness steps when it is trained on. A group that the next batch would find too old is therefore waited
-/// for: rounds go on until it is done, and as the oldest it is taken. With F <= 2 B at most B are carried, so all of them find a place; where
-/// a batch gave up short (max_num_gen_batches) there may be more, and the youngest that find none are dropped and counted.
+/// for: rounds go on until it is done, and as the oldest it is taken. With F <= 2 B at most B are carried, so all of them find a place;
+/// where a batch gave up short (max_num_gen_batches) there may be more, and the youngest that find none are dropped and counted.
 ///
 /// A pure function of what the rounds bring, so every member that rolls out comes to the same decisions.
 
@@ -27,9 +27,9 @@ bool is_done(const records::Group& group);
 class PartialBatch {
  public:
   struct Limits {
-    int64_t batch;          ///< B: groups that the batch takes
-    int64_t under_way;      ///< F
-    int64_t most_done;      ///< the batch gives up when so many groups were done, informative or not
+    int64_t batch;      ///< B: groups that the batch takes
+    int64_t under_way;  ///< F
+    int64_t most_done;  ///< the batch gives up when so many groups were done, informative or not
     uint64_t max_staleness;
   };
 

@@ -270,7 +270,8 @@ struct RlStage {
     v.rule(algorithm.adv_estimator != "reinforce_plus_plus" || !algorithm.filter_groups.enable || rollout.n > 1,
            "algorithm.filter_groups.enable", "false with one answer per question", "true");
     v.rule(rollout.temperature > 0.0, "rollout.temperature", "above 0 in RL", "0");
-    v.rule(rollout.partial_rollout_tokens == 0 || algorithm.rollout_correction.rollout_is != "none" || algorithm.rollout_correction.bypass_mode,
+    v.rule(rollout.partial_rollout_tokens == 0 || algorithm.rollout_correction.rollout_is != "none" ||
+               algorithm.rollout_correction.bypass_mode,
            "algorithm.rollout_correction.rollout_is",
            "token or sequence, or bypass_mode, with rollout.partial_rollout_tokens: answers are of several policies", "none");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),

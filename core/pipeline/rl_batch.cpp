@@ -120,7 +120,8 @@ uint64_t staleness(const records::Group& g, uint64_t policy_step, uint64_t step)
 
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness) {
   return static_cast<int64_t>(std::erase_if(summaries, [&](const records::Group& g) {
-    return std::any_of(g.samples().begin(), g.samples().end(), [&](const auto& s) { return staleness(g, s.policy_step(), step) > max_staleness; });
+    return std::any_of(g.samples().begin(), g.samples().end(),
+                       [&](const auto& s) { return staleness(g, s.policy_step(), step) > max_staleness; });
   }));
 }
 

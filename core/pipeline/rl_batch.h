@@ -52,14 +52,14 @@ RlLoss rl_loss(const RlStage& stage, model::CausalLM& policy, const PackedSample
 /// reward/*, critic/*, response_length/*, verifier/* over a rollout's summaries.
 void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& metrics);
 
-/// Removes groups with a sample whose oldest weights are more than `max_staleness` RL steps older than `step`, which would train on it; returns
-/// how many.
+/// Removes groups with a sample whose oldest weights are more than `max_staleness` RL steps older than `step`, which would train on it;
+/// returns how many.
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness);
 
 using generate::PolicyAge;
 
-/// Takes from `batch.chosen` the groups with tokens of other weights than those `published`, which the batch was to be sampled with; returns
-/// how many. Fault when an answer's versions do not ascend.
+/// Takes from `batch.chosen` the groups with tokens of other weights than those `published`, which the batch was to be sampled with;
+/// returns how many. Fault when an answer's versions do not ascend.
 int64_t reject_other_weights(records::RolloutBatch& batch, const std::vector<PolicyAge>& published);
 
 /// rollout/carried_groups, rollout/new_questions, and of the answers that are trained on rollout/partial_fraction: the share with tokens of

@@ -75,17 +75,17 @@ std::string sample_line(const records::Group& g, const records::Sample& s, const
   reward["total"] = s.total_reward();
   const std::vector<int32_t> response(s.response_ids().begin(), s.response_ids().end());
   nlohmann::ordered_json line = {{"step", g.step() + 1},  // steps count from 1, as in metrics.jsonl
-                                       {"question_id", g.question().id()},
-                                       {"sample", s.index()},
-                                       {"prompt_ids", std::vector<int32_t>(g.prompt_ids().begin(), g.prompt_ids().end())},
-                                       {"response_ids", response},
-                                       {"logprobs", std::vector<float>(s.logprobs().begin(), s.logprobs().end())},
-                                       {"policy_version", s.policy_version()},
-                                       {"finish_reason", s.finish_reason() == records::STOP ? "stop" : "length"},
-                                       {"reward", reward},
-                                       {"question", text::replace_invalid(g.question().text())},
-                                       {"response", text::replace_invalid(tokenizer.decode(response))},
-                                       {"ground_truth", text::replace_invalid(g.question().ground_truth())}};
+                                 {"question_id", g.question().id()},
+                                 {"sample", s.index()},
+                                 {"prompt_ids", std::vector<int32_t>(g.prompt_ids().begin(), g.prompt_ids().end())},
+                                 {"response_ids", response},
+                                 {"logprobs", std::vector<float>(s.logprobs().begin(), s.logprobs().end())},
+                                 {"policy_version", s.policy_version()},
+                                 {"finish_reason", s.finish_reason() == records::STOP ? "stop" : "length"},
+                                 {"reward", reward},
+                                 {"question", text::replace_invalid(g.question().text())},
+                                 {"response", text::replace_invalid(tokenizer.decode(response))},
+                                 {"ground_truth", text::replace_invalid(g.question().ground_truth())}};
   if (s.runs_size() > 1)
     for (const records::VersionRun& run : s.runs()) line["policy_versions"].push_back({run.policy_version(), run.tokens()});
   return line.dump();

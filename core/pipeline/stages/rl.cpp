@@ -316,7 +316,8 @@ class RlRun {
     }
   }
 
-  /// Batches that were sampled and not trained on, and the groups that are carried, for the checkpoint. Collective; whole on the leader, which trains.
+  /// Batches that were sampled and not trained on, and the groups that are carried, for the checkpoint. Collective; whole on the leader,
+  /// which trains.
   std::string pending_bytes() {
     Team* trainers = c_.team.trainers();
     if (trainers == nullptr || (pending_.empty() && carried_.empty())) return "";

@@ -34,7 +34,8 @@ TEST_CASE("versions that fall inside an answer, and runs that do not add up to i
   records::Sample& s = *g.add_samples();
   add_token(g, s, {10, 2});
   for (const PolicyAge& older : {PolicyAge{9, 1}, PolicyAge{10, 1}, PolicyAge{9, 3}, PolicyAge{11, 2}}) {
-    CHECK_THROWS_WITH(begin_run(g, s, older), Catch::Contains("group 7, sample 0") && Catch::Contains("come after tokens of version 10 (step 2)"));
+    CHECK_THROWS_WITH(begin_run(g, s, older),
+                      Catch::Contains("group 7, sample 0") && Catch::Contains("come after tokens of version 10 (step 2)"));
     records::Group sent = g;
     *sent.mutable_samples(0)->add_runs() = run_of(older);
     sent.mutable_samples(0)->mutable_runs(1)->set_tokens(1), sent.mutable_samples(0)->add_response_ids(1);

@@ -72,7 +72,8 @@ TEST_CASE("carried groups come first, and those that the next batch would find t
   CHECK(batch.close(out) == Ids{17, 18});
   CHECK(Ids(out.chosen().begin(), out.chosen().end()) == Ids{10, 15, 16});
   uint64_t again = 10;
-  CHECK_THROWS_WITH(PartialBatch(kLimits, 5, {group_of(10, 4, false)}).next_round(again), Catch::Contains("question 10 would be asked twice"));
+  CHECK_THROWS_WITH(PartialBatch(kLimits, 5, {group_of(10, 4, false)}).next_round(again),
+                    Catch::Contains("question 10 would be asked twice"));
   CHECK_THROWS_WITH(PartialBatch(kLimits, 5, {group_of(10, 4, false), group_of(10, 4, false)}), Catch::Contains("carried twice"));
 }
 

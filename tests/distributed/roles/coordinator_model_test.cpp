@@ -296,7 +296,8 @@ TEST_CASE("fault 11: whatever the network does, every question is trained once o
   CHECK(restarts > kSchedules / 4);
   CHECK(gave_up > 0);  // lost ranks in every attempt: reported, with nothing trained twice
   CHECK(gave_up < kSchedules / 8);
-  WARN(kSchedules << " schedules, " << restarts << " restarts, " << gave_up << " given up, " << interrupted << " trained groups of more than one version");
+  WARN(kSchedules << " schedules, " << restarts << " restarts, " << gave_up << " given up, " << interrupted
+                  << " trained groups of more than one version");
 }
 
 }  // namespace cohort::roles
