@@ -21,12 +21,15 @@ std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begi
 }
 
 void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer,
-            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version) {
-  generate::Generator(model, tokenizer, rollout).generate(groups, key, policy_version);
-  for (records::Group& g : groups) {
-    scorer.score(g);
-    for (records::Sample& s : *g.mutable_samples()) s.set_response_length(static_cast<uint32_t>(s.response_ids_size()));
-  }
+            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key,
+            const generate::PolicyAge& policy) {
+  generate::Generator(model, tokenizer, rollout).generate(groups, key, policy);
+  for (records::Group& g : groups) score(g, scorer);
+}
+
+void score(records::Group& group, const reward::Scorer& scorer) {
+  scorer.score(group);
+  for (records::Sample& s : *group.mutable_samples()) s.set_response_length(static_cast<uint32_t>(s.response_ids_size()));
 }
 
 records::Group summary_of(const records::Group& group) {

@@ -17,7 +17,11 @@ std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begi
 
 /// Samples and scores the groups in place.
 void answer(std::vector<records::Group>& groups, model::CausalLM& model, const text::Tokenizer& tokenizer,
-            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key, uint64_t policy_version);
+            const generate::RolloutConfig& rollout, const reward::Scorer& scorer, const generate::SampleKey& key,
+            const generate::PolicyAge& policy);
+
+/// Scores the answers of a group, which must be done, in place.
+void score(records::Group& group, const reward::Scorer& scorer);
 
 /// A copy without token ids and log-probabilities: what is counted and logged.
 records::Group summary_of(const records::Group& group);

@@ -2,13 +2,15 @@
 /// Samples answers: prefill of each prompt once per group, then batched decoding with a key/value cache.
 ///
 /// Every random number is keyed by (seed, stage, step, group, sample, position), and a row's logits do not depend on the rows beside it, so
-/// what is sampled does not depend on the order of the groups, on how many run together, or on which rank runs them.
+/// what is sampled does not depend on the order of the groups, on how many run together, or on which rank runs them. Nor, while the weights
+/// are the same, on whether an answer is interrupted: its cache is filled again from prompt and kept tokens, with the same bits.
 
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "core/generate/rollout_config.h"
+#include "core/generate/version_runs.h"
 #include "core/model/causal_lm.h"
 #include "core/records/records.pb.h"
 #include "core/text/tokenizer.h"
@@ -39,11 +41,17 @@ class Generator {
 
   /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each
   /// token as it comes. InputError when a prompt and the longest answer exceed the model's positions.
-  void generate(std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version, const OnToken& on_token = {});
+  void generate(std::vector<records::Group>& groups, const SampleKey& key, const PolicyAge& policy, const OnToken& on_token = {});
+
+  /// Partial rollouts: begins groups without samples and goes on with the answers of the others that are not done, for at most
+  /// `most_new_tokens` tokens each. An answer that is then not done has no finish_reason, and tokens and log-probabilities that the next
+  /// call keeps. The random numbers of a group with asked_step are keyed by that in the place of key.step.
+  void advance(std::vector<records::Group>& groups, const SampleKey& key, const PolicyAge& policy, int64_t most_new_tokens,
+               const OnToken& on_token = {});
 
   /// The same for groups that `source` gives whenever there are free slots; they are left in `groups`, which is empty before, in the order
   /// in which they came.
-  void generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key, uint64_t policy_version);
+  void generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key, const PolicyAge& policy);
 
  private:
   model::CausalLM& model_;

@@ -34,4 +34,30 @@ struct RolloutConfig {
   }
 };
 
+/// How an RL stage samples: answers may be interrupted (core/pipeline/partial_batch.h has the rules).
+struct RlRolloutConfig : RolloutConfig {
+  int64_t partial_rollout_tokens = 0;
+  double oversample = 1.0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    RolloutConfig::visit(v);
+    v.integer("partial_rollout_tokens", partial_rollout_tokens, config::between(0, config::kMaxBatch),
+              "above 0, an answer decodes at most so many tokens in one round; a step ends with the first round after which "
+              "train_batch_size groups are done, and the others are carried: they go on in the next step, with its weights, each token "
+              "labelled with the version that sampled it and trained with the log-probability recorded then. Needs cluster.max_staleness "
+              "of at least 1 and oversample above 1. 0: off. Changes the result");
+    v.number(
+        "oversample", oversample, config::between(1.0, 2.0),
+        "groups under way in a round, as a multiple of train_batch_size B: F = max(B + 1, round(oversample * B)), so that a step waits "
+        "for the B-th of F groups to be done and not for the last of B, and carries at most F - B. Only with partial_rollout_tokens");
+    v.rule(partial_rollout_tokens <= max_response_length, "partial_rollout_tokens",
+           "at most max_response_length " + std::to_string(max_response_length), std::to_string(partial_rollout_tokens));
+    v.rule(partial_rollout_tokens == 0 || oversample > 1.0, "oversample",
+           "above 1 with partial_rollout_tokens: otherwise nothing is carried", fmt::format("{}", oversample));
+    v.rule(partial_rollout_tokens > 0 || oversample == 1.0, "oversample", "1 without partial_rollout_tokens",
+           fmt::format("{}", oversample));
+  }
+};
+
 }  // namespace cohort::generate

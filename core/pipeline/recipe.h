@@ -77,7 +77,8 @@ struct ClusterSection {
     v.rule(placement == "split" || rollout_ranks == 0, "rollout_ranks", "0 with placement " + placement, std::to_string(rollout_ranks));
     v.integer("max_staleness", max_staleness, config::between(0, 16),
               "RL step s trains on answers of the policy of step max(0, s - max_staleness); above 0, ranks that roll out work on a later "
-              "batch while the others train. Changes the result");
+              "batch while the others train. With rollout.partial_rollout_tokens instead: no token is older than so many steps; batches "
+              "are sampled one step ahead from 2 on, and what is left is for answers that are carried. Changes the result");
     v.integer(
         "expert_parallel_size", expert_parallel_size, config::between(1, 1 << 12),
         "neighbouring ranks that share the work of the routed experts while training: each runs as many of them, for the tokens of all "
@@ -240,7 +241,7 @@ struct RlStage {
   std::string from;
   data::DataConfig data;
   std::string prompt_template = "r1_zero_brief";
-  generate::RolloutConfig rollout;
+  generate::RlRolloutConfig rollout;
   int64_t train_batch_size = 32;
   int64_t ppo_mini_batch_size = 32;
   int64_t steps = 100;
@@ -274,6 +275,10 @@ struct RlStage {
     v.rule(algorithm.adv_estimator != "reinforce_plus_plus" || !algorithm.filter_groups.enable || rollout.n > 1,
            "algorithm.filter_groups.enable", "false with one answer per question", "true");
     v.rule(rollout.temperature > 0.0, "rollout.temperature", "above 0 in RL", "0");
+    v.rule(rollout.partial_rollout_tokens == 0 || algorithm.rollout_correction.rollout_is != "none" ||
+               algorithm.rollout_correction.bypass_mode,
+           "algorithm.rollout_correction.rollout_is",
+           "token or sequence, or bypass_mode, with rollout.partial_rollout_tokens: answers are of several policies", "none");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0),
              "gamma of the auxiliary-loss-free balancing; 0 in RL by default");
     v.section("optim", optim, "optimizer (R1: lr 3e-6)");

@@ -316,6 +316,9 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
   if (rewards.overlong.enable && rewards.overlong.len > body.rollout.max_response_length)
     problem(path + ".rewards.overlong.len", fmt::format("at most rollout.max_response_length = {}", body.rollout.max_response_length),
             std::to_string(rewards.overlong.len));
+  if (body.rollout.partial_rollout_tokens > 0 && recipe_.cluster.max_staleness == 0)
+    problem(path + ".rollout.partial_rollout_tokens", "0 unless cluster.max_staleness is at least 1",
+            std::to_string(body.rollout.partial_rollout_tokens));
   if (rewards.preference > 0.0 && rewards.preference_from_step >= body.steps)
     problem(path + ".rewards.preference_from_step", fmt::format("below the stage's {} steps", body.steps),
             std::to_string(rewards.preference_from_step));

@@ -112,24 +112,29 @@ void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& m
 
 namespace {
 /// RL steps between the weights that sampled and the step that trains. Weights of the future are a Fault.
-uint64_t staleness(const records::Group& g, const records::Sample& s, uint64_t step) {
-  if (s.policy_step() > step)
-    throw Fault(fmt::format("step {}: group {} was sampled by weights of step {}", step, g.id(), s.policy_step()));
-  return step - s.policy_step();
+uint64_t staleness(const records::Group& g, uint64_t policy_step, uint64_t step) {
+  if (policy_step > step) throw Fault(fmt::format("step {}: group {} was sampled by weights of step {}", step, g.id(), policy_step));
+  return step - policy_step;
 }
 }  // namespace
 
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness) {
   return static_cast<int64_t>(std::erase_if(summaries, [&](const records::Group& g) {
-    return std::any_of(g.samples().begin(), g.samples().end(), [&](const auto& s) { return staleness(g, s, step) > max_staleness; });
+    return std::any_of(g.samples().begin(), g.samples().end(),
+                       [&](const auto& s) { return staleness(g, s.policy_step(), step) > max_staleness; });
   }));
 }
 
-int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& published) {
+int64_t reject_other_weights(records::RolloutBatch& batch, const std::vector<PolicyAge>& published) {
   std::set<uint64_t> bad;
-  for (const records::Group& g : batch.asked())
+  const auto is_published = [&](const records::VersionRun& run) {
+    return std::find(published.begin(), published.end(), generate::age_of(run)) != published.end();
+  };
+  for (const records::Group& g : batch.asked()) {
+    generate::require_version_runs(g);
     for (const records::Sample& s : g.samples())
-      if (s.policy_version() != published.version || s.policy_step() != published.step) bad.insert(g.id());
+      if (!std::all_of(s.runs().begin(), s.runs().end(), is_published)) bad.insert(g.id());
+  }
   auto* chosen = batch.mutable_chosen();
   const auto kept = std::remove_if(chosen->begin(), chosen->end(), [&](uint64_t id) { return bad.count(id) > 0; });
   const auto rejected = static_cast<int64_t>(chosen->end() - kept);
@@ -137,11 +142,24 @@ int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& publ
   return rejected;
 }
 
-void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& m) {
-  Spread age;
+void add_partial_metrics(const records::RolloutBatch& batch, const std::vector<records::Group>& summaries, Metrics& m) {
+  double answers = 0.0, partial = 0.0;
   for (const records::Group& g : summaries)
-    for (const records::Sample& s : g.samples()) age.add(static_cast<double>(staleness(g, s, step)));
-  m["staleness/mean"] = age.mean(), m["staleness/max"] = age.high;
+    for (const records::Sample& s : g.samples()) answers += 1.0, partial += s.runs_size() > 1 ? 1.0 : 0.0;
+  m["rollout/carried_groups"] = static_cast<double>(batch.carried_groups());
+  m["rollout/new_questions"] = static_cast<double>(batch.new_questions());
+  m["rollout/partial_fraction"] = answers > 0.0 ? partial / answers : 0.0;
+}
+
+void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& m) {
+  double sum = 0.0, tokens = 0.0, most = 0.0;
+  for (const records::Group& g : summaries)
+    for (const records::Sample& s : g.samples())
+      for (const records::VersionRun& run : s.runs()) {
+        const auto age = static_cast<double>(staleness(g, run.policy_step(), step));
+        sum += age * run.tokens(), tokens += run.tokens(), most = std::max(most, age);
+      }
+  m["staleness/mean"] = tokens > 0.0 ? sum / tokens : 0.0, m["staleness/max"] = most;
   m["staleness/dropped_groups"] = static_cast<double>(dropped);
 }
 

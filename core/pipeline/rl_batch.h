@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/metrics.h"
+#include "core/generate/version_runs.h"
 #include "core/model/logprobs.h"
 #include "core/pipeline/recipe.h"
 #include "core/records/records.pb.h"
@@ -51,21 +52,21 @@ RlLoss rl_loss(const RlStage& stage, model::CausalLM& policy, const PackedSample
 /// reward/*, critic/*, response_length/*, verifier/* over a rollout's summaries.
 void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& metrics);
 
-/// Removes groups with a sample whose weights are more than `max_staleness` RL steps older than `step`, which would train on it; returns
-/// how many.
+/// Removes groups with a sample whose oldest weights are more than `max_staleness` RL steps older than `step`, which would train on it;
+/// returns how many.
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness);
 
-/// Which weights sample.
-struct PolicyAge {
-  uint64_t version;  ///< optimizer steps they have taken
-  uint64_t step;     ///< RL steps the stage has finished
-};
+using generate::PolicyAge;
 
-/// Takes from `batch.chosen` the groups with a sample of other weights than `published`, which the batch was to be sampled with; returns
-/// how many.
-int64_t reject_other_weights(records::RolloutBatch& batch, const PolicyAge& published);
+/// Takes from `batch.chosen` the groups with tokens of other weights than those `published`, which the batch was to be sampled with;
+/// returns how many. Fault when an answer's versions do not ascend.
+int64_t reject_other_weights(records::RolloutBatch& batch, const std::vector<PolicyAge>& published);
 
-/// staleness/mean and /max over the samples, in RL steps, and staleness/dropped_groups.
+/// rollout/carried_groups, rollout/new_questions, and of the answers that are trained on rollout/partial_fraction: the share with tokens of
+/// more than one version.
+void add_partial_metrics(const records::RolloutBatch& batch, const std::vector<records::Group>& summaries, Metrics& metrics);
+
+/// staleness/mean and /max over the tokens, in RL steps, and staleness/dropped_groups.
 void add_staleness_metrics(const std::vector<records::Group>& summaries, uint64_t step, int64_t dropped, Metrics& metrics);
 
 }  // namespace cohort::pipeline

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/pipeline/partial_batch.h"
 #include "core/pipeline/rl_batch.h"
 #include "core/pipeline/stage_context.h"
 
@@ -37,15 +38,28 @@ struct RolloutSettings {
 std::vector<records::Group> roll_out(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings, uint64_t step,
                                      const std::vector<uint64_t>& ids, const PolicyAge& policy);
 
+/// The same for a round of partial rollouts: my groups of `ids`, which are those of `batch`, begun or gone on with for at most
+/// `most_new_tokens` per answer; those that are done are scored. Collective among the members that roll out.
+std::vector<records::Group> roll_out_parts(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings,
+                                           uint64_t step, const std::vector<uint64_t>& ids, const PartialBatch& batch,
+                                           const PolicyAge& policy, int64_t most_new_tokens);
+
+/// Everybody's groups as they are, ordered by id. Collective.
+std::vector<records::Group> gather_groups(Team& team, const std::vector<records::Group>& mine);
+
+/// Everybody's groups of a round of partial rollouts, ordered by id: summaries of those that are done, the others whole. Collective.
+std::vector<records::Group> gather_parts(Team& team, const std::vector<records::Group>& mine);
+
 /// Summaries (eval::summary_of) of everybody's groups, ordered by id. Collective.
 std::vector<records::Group> gather_summaries(Team& team, const std::vector<records::Group>& mine);
 
-/// The lines of samples/STAGE.jsonl for the groups of one round, everybody's, ordered by (question, sample), at most `limit`. Collective.
+/// The lines of samples/STAGE.jsonl for everybody's groups, ordered by (question, sample), at most `limit`. Mine must be ordered by id.
+/// Collective.
 std::vector<std::string> gather_sample_lines(Team& team, const StageContext& context, const std::vector<records::Group>& mine,
                                              int64_t limit);
 
 /// A batch from the members that rolled it out to all members; `mine` counts only on the former. `published`: the weights that it was to be
-/// sampled with; afterwards what the leader, which trains, says of it. Collective.
-records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, PolicyAge& published);
+/// sampled with (with partial rollouts and those before them); afterwards what the leader, which trains, says of it. Collective.
+records::RolloutBatch share_batch(Team& team, records::RolloutBatch mine, std::vector<PolicyAge>& published);
 
 }  // namespace cohort::pipeline

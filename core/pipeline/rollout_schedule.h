@@ -1,5 +1,6 @@
 #pragma once
-/// When which batch of rollouts is sampled, if answers may be up to `max_staleness` steps old when they are trained on.
+/// When which batch of rollouts is sampled, if answers may be up to `max_staleness` steps old when they are trained on. (With partial
+/// rollouts a stage gives less than it allows, so that some is left for answers that are carried: rl.cpp.)
 ///
 ///   before step s      every batch up to that of step s + max(0, max_staleness - 1) is there: in the steady state it is already
 ///   alongside step s   with max_staleness > 0 the batch of step s + max_staleness is sampled, with the weights that step s begins with

@@ -64,6 +64,9 @@ class Team {
   /// As assign(), but each member takes groups, in the order given, as it has room for them: a slow one gets fewer. Without a way to share
   /// a counter, as here, each takes its share of assign(). Collective among rollouts() only; one deal at a time.
   virtual std::unique_ptr<Deal> deal(uint64_t step, const std::vector<uint64_t>& group_ids);
+  /// Takes back groups that assign dealt out since the last exchange and that are not to be trained on yet: they are not exchanged, and
+  /// assign may deal them again, to any member. Not blocking, but called by all rollouts() with the same ids.
+  virtual void put_back(const std::vector<uint64_t>& group_ids) = 0;
 
   /// Sends each of my groups to the member that trains it; returns the groups I train, ordered by id.
   /// `owner` must be the same function everywhere.
@@ -128,6 +131,7 @@ class SoloTeam final : public Team {
   uint64_t publish(model::CausalLM&, uint64_t version) override { return version; }
   void begin_stage() override {}
   std::vector<uint64_t> assign(uint64_t, const std::vector<uint64_t>& group_ids) override { return group_ids; }
+  void put_back(const std::vector<uint64_t>&) override {}
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>&) override { return mine; }
   std::vector<std::string> gather(const std::string& mine) override { return {mine}; }
   void sum(at::Tensor) override {}

@@ -67,6 +67,19 @@ void Ledger::assign(const records::Assignment& assignment) {
   }
 }
 
+void Ledger::put_back(const std::vector<uint64_t>& group_ids) {
+  for (uint64_t id : group_ids) {
+    const auto entry = round_.find(id);
+    if (entry == round_.end() || entry->second.state != State::kAssigned) {
+      throw Fault(fmt::format("step {}: group {} is put back, which {}", step_, id,
+                              entry != round_.end() ? "was rolled out"
+                              : is_finished(id)     ? "was trained before"
+                                                    : "was not assigned"));
+    }
+    round_.erase(entry);
+  }
+}
+
 Ledger::Entry& Ledger::find(int rank, uint64_t id, const char* doing) {
   const auto entry = round_.find(id);
   if (entry == round_.end()) {

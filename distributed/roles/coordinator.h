@@ -21,11 +21,13 @@ records::Assignment parse_assignment(const std::string& bytes, uint64_t step, in
 
 /// What has become of every group of a stage: assigned, then rolled out by the rank it was assigned to, then given to one trainer, each
 /// once. Anything else is a Fault naming group, step and rank. Every group that is assigned must be settled by close_round() before the
-/// next step; a group that will not be used for learning still goes through it.
+/// next step; a group that will not be used for learning still goes through it. Before it is rolled out it may be put back (its answers are
+/// not done, or nobody needs them yet), and only then assigned again.
 /// Memory: the open round, and ranges of finished ids (ids of a stage are positions in its stream of questions, so these merge).
 class Ledger {
  public:
   void assign(const records::Assignment& assignment);
+  void put_back(const std::vector<uint64_t>& group_ids);
   void rolled_out(int rank, const std::vector<uint64_t>& group_ids);
   void trained(int rank, const std::vector<uint64_t>& group_ids);
   /// Fault when a group of the round was not rolled out or not given to a trainer.

@@ -140,6 +140,12 @@ std::unique_ptr<pipeline::Deal> RankTeam::deal(uint64_t step, const std::vector<
   return std::make_unique<TicketDeal>(*this, step, group_ids);
 }
 
+void RankTeam::put_back(const std::vector<uint64_t>& group_ids) {
+  for (uint64_t id : group_ids)
+    if (round_.erase(id) == 0) throw Fault(fmt::format("step {}: group {} is put back, which was not assigned", step_, id));
+  if (leads() && !split()) ledger_.put_back(group_ids);  // in placement split it learns only of what is exchanged
+}
+
 void RankTeam::learn_round() {
   std::string bytes;
   if (index() == first_rollout_rank()) {

@@ -11,7 +11,7 @@
 /// * all members that roll out call assign with the same step and ids;
 /// * after assign, maybe several times in one step, one exchange brings back every group that was assigned since the last exchange, each by
 ///   the member it was assigned to, with Group.step as assigned. Groups to be dropped are dropped after the exchange;
-/// * a group id is used once per stage: begin_stage starts the count again.
+/// * a group id is used once per stage (begin_stage starts the count again), or again after put_back, which takes it out of that exchange.
 /// Work that is not trained on (evaluation) is divided by index() and size(), not by assign.
 ///
 /// sum, reduce_scatter and all_gather also take contiguous fp32 or bf16 tensors on a CUDA device, and then work there (comm/nccl_group.h
@@ -58,6 +58,7 @@ class RankTeam final : public pipeline::Team {
   int size() const override { return communicator_.size(); }
   std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& group_ids) override;
   std::unique_ptr<pipeline::Deal> deal(uint64_t step, const std::vector<uint64_t>& group_ids) override;
+  void put_back(const std::vector<uint64_t>& group_ids) override;
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t group_id)>& owner) override;
   std::vector<std::string> gather(const std::string& mine) override;
   void sum(at::Tensor flat) override;

@@ -93,7 +93,7 @@ std::vector<QuestionScore> ask_my_share(const EvalOptions& options, const data::
   for (int64_t from = count * world.rank() / world.size(); from < end; from += kQuestionsAtOnce) {
     const int64_t to = std::min(end, from + kQuestionsAtOnce);
     std::vector<records::Group> groups = eval::ask(questions, from, to, 0, *folder.prompt_template, *folder.tokenizer);
-    eval::answer(groups, *folder.model, *folder.tokenizer, sampling, scorer, {static_cast<uint64_t>(options.seed), "cohort eval", 0}, 0);
+    eval::answer(groups, *folder.model, *folder.tokenizer, sampling, scorer, {static_cast<uint64_t>(options.seed), "cohort eval", 0}, {});
     for (const records::Group& group : groups) scores.push_back(score_of(group, folder));
   }
   return scores;

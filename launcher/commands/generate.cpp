@@ -68,7 +68,7 @@ void Session::sample(std::vector<records::Group>& groups, const generate::Genera
   for (const records::Group& group : groups) longest = std::max<int64_t>(longest, group.prompt_ids_size());
   generate::RolloutConfig sampling = options_.sampling;
   sampling.max_response_length = answer_length(folder_.positions(), longest, sampling.max_response_length, kDefaultNewTokens);
-  generate::Generator(*folder_.model, *folder_.tokenizer, sampling).generate(groups, {options_.seed, "generate", 0}, 0, on_token);
+  generate::Generator(*folder_.model, *folder_.tokenizer, sampling).generate(groups, {options_.seed, "generate", 0}, {}, on_token);
 }
 
 /// On a terminal the model must not speak to the terminal: control characters other than newline and tab are shown as "?".

@@ -126,6 +126,9 @@ struct Leg {
   }
 };
 const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}, {3, kWays[4], 1}};
+/// Long answers are interrupted.
+const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=3", "stages.zero.rollout.oversample=1.5", "stages.zero.steps=4"};
+
 const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
                                  {1, kWays[2]}, {2, kWays[3]}, {2, kWays[0], 1}, {4, kFour}};
 
@@ -198,6 +201,47 @@ TEST_CASE("who takes which group does not matter: dealing by free capacity gives
   }
 }
 
+TEST_CASE("partial rollouts: any ranks, split or not, and any relay of them give the bytes of one process", "[recipe]") {
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() > 1) return;
+  Scratch scratch(world, "cohort_recipe_partial");
+  for (int staleness : {1, 2}) {
+    const auto here = scratch.path / std::to_string(staleness);
+    const auto settings_of = [&](const Leg& leg) {
+      auto settings = leg.all_settings();
+      settings.insert(settings.end(), kPartial.begin(), kPartial.end());
+      settings.push_back("cluster.max_staleness=" + std::to_string(staleness));
+      return settings;
+    };
+    SoloTeam solo;
+    run_recipe(recipe_in(here / "solo", settings_of({1, {}})), solo, {});
+    CHECK(file(here / "solo", "samples/zero.jsonl").find("policy_versions") != std::string::npos);
+    const std::vector<Leg> legs = {{2, kWays[0]}, {4, kWays[1]}, {2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[1], 1}};
+    for (const Leg& leg : legs) {
+      CAPTURE(staleness, leg.ranks, leg.rollout_ranks);
+      const auto folder = here / std::to_string(&leg - legs.data());
+      const Recipe recipe = recipe_in(folder, settings_of(leg));
+      comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
+        roles::RankTeam team = team_of(c, recipe);
+        run_recipe(recipe, team, {});
+      });
+      check_same(here / "solo", folder);
+    }
+    bool done = false;
+    for (size_t i = 0; !done; ++i) {  // one step in each layout
+      REQUIRE(i < 20);
+      const Leg& leg = legs[i % legs.size()];
+      const Recipe recipe = recipe_in(here / "relay", settings_of(leg));
+      comm::run_on_threads(leg.ranks, [&](comm::Communicator c) {
+        roles::RankTeam team = team_of(c, recipe);
+        const bool finished = run_some(recipe, team, 1);
+        if (c.rank() == 0) done = finished;
+      });
+    }
+    check_same(here / "solo", here / "relay");
+  }
+}
+
 TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends with the bytes of one undisturbed process", "[recipe]") {
   comm::Communicator world = comm::MpiSession::world();
   if (world.size() > 1) return;
@@ -248,6 +292,23 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, howev
     run_recipe(recipe_in(scratch.path / "solo"), solo, {});
   }
   world.barrier("relay handed on");
+  Settings partial = kPartial;
+  partial.push_back("cluster.max_staleness=2");
+  const Recipe in_parts = recipe_in(scratch.path / "partial", partial);
+  roles::RankTeam parts_team = team_of(world, in_parts);
+  run_recipe(in_parts, parts_team, {});
+  Settings split_settings = Leg{world.size(), {}, world.size() / 2}.all_settings();
+  split_settings.insert(split_settings.end(), partial.begin(), partial.end());
+  const Recipe split_parts = recipe_in(scratch.path / "partial_split", split_settings);
+  roles::RankTeam split_team = team_of(world, split_parts);
+  run_recipe(split_parts, split_team, {});
+  if (world.rank() == 0) {
+    SoloTeam solo;
+    run_recipe(recipe_in(scratch.path / "partial_solo", partial), solo, {});
+    check_same(scratch.path / "partial_solo", scratch.path / "partial");
+    check_same(scratch.path / "partial_solo", scratch.path / "partial_split");
+  }
+  world.barrier("partial rollouts done");
   run_recipe(recipe_in(scratch.path / "relay", kWays[1]), last_team, {});
   if (world.rank() == 0) {
     check_same(scratch.path / "solo", scratch.path / "relay");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 1, 2 and 4 ranks, a sharded optimizer, shared experts, recomputed layers, ranks that only roll out beside ranks that only train, and another micro-batch size: the
-# same samples, metrics and weights of smoke's stages, to the bit. With answers one step old: the same for every number of ranks, and other than without.
+# same samples, metrics and weights of smoke's stages, to the bit. With answers one step old, and with partial rollouts: the same for every number of ranks, and other than without.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 
 first_stages=("stages.base.steps=60")
@@ -21,6 +21,12 @@ run split_more 4 cluster.placement=split cluster.rollout_ranks=2 cluster.expert_
 run stale 1 cluster.max_staleness=1
 run stale_split 2 cluster.max_staleness=1 cluster.placement=split cluster.rollout_ranks=1
 run stale_more 3 cluster.max_staleness=1 cluster.placement=split cluster.rollout_ranks=1
+parts=(cluster.max_staleness=2)
+for stage in zero r1; do
+  parts+=("stages.$stage.rollout.partial_rollout_tokens=8" "stages.$stage.rollout.oversample=1.5")
+done
+run parts 1 "${parts[@]}"
+run parts_split 3 "${parts[@]}" cluster.placement=split cluster.rollout_ranks=1
 
 steps=$(grep -c '"stage":"zero"' "$work/one/metrics.jsonl")
 [ "$steps" -eq 20 ] || fail "expected 20 RL steps, found $steps"
@@ -38,7 +44,9 @@ for other in two four zero1 zero1_again experts split split_more; do agree one "
 agree one small 1e-6
 agree stale stale_split 0
 agree stale stale_more 0
+agree parts parts_split 0
+grep -q '"policy_versions"' "$work/parts/samples/zero.jsonl" || fail "no answer was interrupted"
 cmp -s "$work/one/samples/zero.jsonl" "$work/stale/samples/zero.jsonl" && fail "answers one step old made no difference"
 grep -q '"staleness/mean":1' "$work/stale_split/metrics.jsonl" || fail "no staleness in the metrics"
 python3 "$source_dir/tests/end_to_end/compare_metrics.py" --logprobs "$work/one/metrics.jsonl"
-echo "1, 2 and 4 ranks, split and not, a sharded optimizer, shared experts, recomputed layers and micro-batches of 3 agree; so do 1, 2 and 3 ranks with answers one step old"
+echo "1, 2 and 4 ranks, split and not, a sharded optimizer, shared experts, recomputed layers and micro-batches of 3 agree; so do 1, 2 and 3 ranks with answers one step old, and 1 and 3 with partial rollouts"

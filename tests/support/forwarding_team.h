@@ -16,6 +16,7 @@ class ForwardingTeam : public pipeline::Team {
   uint64_t publish(model::CausalLM& model, uint64_t version) override { return team_.publish(model, version); }
   void begin_stage() override { team_.begin_stage(); }
   std::vector<uint64_t> assign(uint64_t step, const std::vector<uint64_t>& ids) override { return team_.assign(step, ids); }
+  void put_back(const std::vector<uint64_t>& ids) override { team_.put_back(ids); }
   std::vector<records::Group> exchange(std::vector<records::Group> mine, const std::function<int(uint64_t)>& owner) override {
     return team_.exchange(std::move(mine), owner);
   }

@@ -76,7 +76,7 @@ StageOutput run_rejection_sampling(const StageContext& c, const RejectionSamplin
     const int64_t count = std::min(kChunk, stage.questions - from);
     const int64_t begin = from + count * c.team.index() / c.team.size(), end = from + count * (c.team.index() + 1) / c.team.size();
     auto groups = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
-    eval::answer(groups, *policy, c.tokenizer, stage.rollout, scorer, {c.seed(), c.stage.name, 0}, 0);
+    eval::answer(groups, *policy, c.tokenizer, stage.rollout, scorer, {c.seed(), c.stage.name, 0}, {});
     const auto traces = gather_traces(c.team, kept_traces(c, stage, groups));
     out.traces.insert(out.traces.end(), traces.begin(), traces.end());
     for (const auto& g : gather_summaries(c.team, groups))

@@ -41,7 +41,7 @@ std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& s
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   const int64_t begin = stage.questions * c.team.index() / c.team.size(), end = stage.questions * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
-  eval::answer(mine, policy, c.tokenizer, stage.rollout, scorer, {c.seed(), c.stage.name, 0}, 0);
+  eval::answer(mine, policy, c.tokenizer, stage.rollout, scorer, {c.seed(), c.stage.name, 0}, {});
   records::GroupList list;
   for (const auto& g : mine) *list.add_groups() = g;
   std::vector<Comparison> all;

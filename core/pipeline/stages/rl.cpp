@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -20,6 +21,7 @@
 #include "core/base/log.h"
 #include "core/base/random.h"
 #include "core/pipeline/learner.h"
+#include "core/pipeline/partial_batch.h"
 #include "core/pipeline/preference.h"
 #include "core/pipeline/rl_batch.h"
 #include "core/pipeline/rollout.h"
@@ -47,7 +49,7 @@ struct Rollout {
   std::vector<records::Group> groups;              ///< with token ids: those this member trains
   std::map<uint64_t, TrainGroup> mine;             ///< the same, once their turn has come
   uint64_t sampled_tokens = 0;
-  int64_t stale = 0;     ///< groups that were left out as too old …
+  int64_t stale = 0;     ///< groups that were left out as too old, or for which there was no room before they would be …
   int64_t rejected = 0;  ///< … and as sampled by other weights than the published ones; not kept in checkpoints
 };
 
@@ -77,6 +79,8 @@ class RlRun {
     session_.begin();
     restore_pending();
     for (int64_t step = session_.first_step(); step < stage_.steps; ++step) run_step(step);
+    if (!carried_.empty() && c_.team.leads())
+      log_info("{}: {} questions were under way at the end and are not trained on", c_.stage.name, carried_.size());
     StageOutput out;
     *out.result.mutable_eval() = evaluate_now();
     session_.describe(out.result);
@@ -111,6 +115,7 @@ class RlRun {
     m["timing_s/gen"] = rollout.batch.seconds();
     add_reward_metrics({rollout.batch.asked().begin(), rollout.batch.asked().end()}, m);
     if (max_staleness() > 0) add_staleness_metrics(rollout.summaries, static_cast<uint64_t>(step), rollout.stale, m);
+    if (partial()) add_partial_metrics(rollout.batch, rollout.summaries, m);
     if (max_staleness() > 0 || rollout.rejected > 0) m["staleness/rejected_groups"] = static_cast<double>(rollout.rejected);
     const uint64_t trained = learner_.trains() ? train(step, rollout, m) : 0;
     Stopwatch part;
@@ -146,6 +151,18 @@ class RlRun {
   // ---- Sampling ----------------------------------------------------------------------------------------------------------------------
 
   int64_t max_staleness() const { return c_.recipe.cluster.max_staleness; }
+  bool partial() const { return stage_.rollout.partial_rollout_tokens > 0; }
+  /// How many steps ahead batches are sampled. Partial rollouts take what is left of max_staleness; one step ahead hides all that can be.
+  int64_t steps_ahead() const { return partial() ? std::min<int64_t>(1, max_staleness() - 1) : max_staleness(); }
+
+  PartialBatch::Limits limits() const {
+    const int64_t batch = stage_.train_batch_size;
+    const auto under_way = std::llround(stage_.rollout.oversample * static_cast<double>(batch));
+    return {.batch = batch,
+            .under_way = std::max<int64_t>(batch + 1, under_way),
+            .most_done = batch * algorithm_.filter_groups.max_num_gen_batches,
+            .max_staleness = static_cast<uint64_t>(max_staleness())};
+  }
 
   /// The next batch, sampled with the weights that `now` begins with: until there are enough informative groups (DAPO), or once where
   /// dynamic sampling is off. Collective among the members that roll out; on the others it is empty.
@@ -154,6 +171,7 @@ class RlRun {
     Sampled out;
     Team* team = c_.team.rollouts();
     if (team == nullptr) return out;
+    if (partial()) return sample_parts(step, now, *team);
     Stopwatch clock;
     const auto scorer = scorer_for(step);
     const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer, &lengths_};
@@ -171,8 +189,7 @@ class RlRun {
       for (auto& g : gather_summaries(*team, groups)) {
         *batch.add_asked() = g;
         lengths_.add(g);
-        erase_dropped(scorer, g);
-        if (batch.chosen_size() < wanted && (!filter || rl::is_informative(g, algorithm_.filter_groups.metric))) batch.add_chosen(g.id());
+        if (batch.chosen_size() < wanted && may_be_chosen(scorer, g)) batch.add_chosen(g.id());
       }
       std::move(groups.begin(), groups.end(), std::back_inserter(out.mine));
       batch.set_rounds(batch.rounds() + 1);
@@ -182,20 +199,76 @@ class RlRun {
     return out;
   }
 
+  /// The same with partial rollouts: rounds of a few tokens each, until the batch is full (partial_batch.h).
+  Sampled sample_parts(int64_t step, int64_t now, Team& team) {
+    Stopwatch clock;
+    const auto scorer = scorer_for(step);
+    const RolloutSettings settings{&questions_, &prompt_template_, &stage_.rollout, &scorer};
+    PartialBatch parts(limits(), static_cast<uint64_t>(step), carried_);
+    Sampled out;
+    std::map<uint64_t, records::Group> mine;  // those that are done
+    do {
+      const std::vector<uint64_t> ids = parts.next_round(session_.cursor);
+      auto groups = roll_out_parts(c_, *policy_, settings, static_cast<uint64_t>(step), ids, parts, {version_, static_cast<uint64_t>(now)},
+                                   stage_.rollout.partial_rollout_tokens);
+      for (records::Group& g : gather_parts(team, groups)) {
+        const bool informative = is_done(g) && may_be_chosen(scorer, g);
+        parts.take(std::move(g), informative);
+      }
+      for (records::Group& g : groups)
+        if (is_done(g)) mine[g.id()] = std::move(g);
+      c_.team.put_back(parts.open());
+      out.batch.set_rounds(out.batch.rounds() + 1);
+    } while (!parts.enough());
+    const std::vector<uint64_t> waiting = parts.close(out.batch);
+    c_.team.put_back(waiting);
+    std::vector<records::Group> my_waiting;
+    for (uint64_t id : waiting)
+      if (auto group = mine.extract(id)) my_waiting.push_back(std::move(group.mapped()));
+    for (records::Group& g : gather_groups(team, my_waiting)) *out.batch.add_carried() = std::move(g);
+    std::sort(out.batch.mutable_carried()->begin(), out.batch.mutable_carried()->end(),
+              [](const auto& a, const auto& b) { return a.id() < b.id(); });
+    for (auto& [id, group] : mine) out.mine.push_back(std::move(group));
+    for (std::string& line : gather_sample_lines(team, c_, out.mine, c_.recipe.run.samples_per_step))
+      out.batch.add_sample_lines(std::move(line));
+    out.batch.set_step(static_cast<uint64_t>(step)), out.batch.set_cursor(session_.cursor);
+    out.batch.set_seconds(clock.seconds());
+    return out;
+  }
+
+  /// Whether dynamic sampling finds the group informative.
+  bool may_be_chosen(const reward::Scorer& scorer, records::Group g) const {
+    erase_dropped(scorer, g);
+    return !algorithm_.filter_groups.enable || rl::is_informative(g, algorithm_.filter_groups.metric);
+  }
+
+  /// The weights that `now` begins with, and with partial rollouts those before them that may have sampled.
+  void remember_published(int64_t now) {
+    const PolicyAge current{version_, static_cast<uint64_t>(now)};
+    if (!partial()) published_.clear();
+    if (published_.empty() || published_.back() != current) published_.push_back(current);
+    if (published_.size() > static_cast<size_t>(max_staleness()) + 1) published_.erase(published_.begin());
+  }
+
   /// Brings a batch to all members, and each group to the one that trains it. What was sampled by other weights than those that `now` began
   /// with is not trained on. Collective.
   void hand_over(Sampled sampled, int64_t now) {
-    PolicyAge published{version_, static_cast<uint64_t>(now)};
-    records::RolloutBatch batch = share_batch(c_.team, std::move(sampled.batch), published);
+    remember_published(now);
+    records::RolloutBatch batch = share_batch(c_.team, std::move(sampled.batch), published_);
     if (batch.step() + 1 != static_cast<uint64_t>(schedule_.next()))
       throw Fault(fmt::format("the batch of step {} came before that of step {}", batch.step(), schedule_.next() - 1));
     session_.cursor = batch.cursor();
-    const int64_t rejected = reject_other_weights(batch, published);
+    const int64_t rejected = reject_other_weights(batch, published_);
     if (rejected > 0 && c_.team.leads())
       log_warn("{} step {}: {} groups were sampled by other weights than the published ones and are not trained on", c_.stage.name,
                batch.step() + 1, rejected);
     for (const std::string& line : batch.sample_lines()) session_.write_sample(line);
     batch.clear_sample_lines();
+    if (batch.dropped() > 0 && c_.team.leads())
+      log_warn("{} step {}: {} groups found no place before they would be too old, and are not trained on", c_.stage.name, batch.step() + 1,
+               batch.dropped());
+    carried_.assign(batch.carried().begin(), batch.carried().end());
+    batch.clear_carried();
     Rollout r = to_rollout(std::move(batch));
     r.rejected = rejected;
     // Groups that are not trained come back to the coordinator, so that the ledger sees every group exactly once.
@@ -218,7 +291,7 @@ class RlRun {
       r.summaries.push_back(asked);
       erase_dropped(scorer, r.summaries.back());
     }
-    r.stale = drop_stale(r.summaries, batch.step(), static_cast<uint64_t>(max_staleness()));
+    r.stale = drop_stale(r.summaries, batch.step(), static_cast<uint64_t>(max_staleness())) + static_cast<int64_t>(batch.dropped());
     const auto order =
         shuffled(static_cast<int64_t>(r.summaries.size()), RandomStream(c_.seed(), "minibatch/" + c_.stage.name, {batch.step()}));
     for (size_t from = 0; from < order.size(); from += static_cast<size_t>(stage_.ppo_mini_batch_size)) {
@@ -238,16 +311,21 @@ class RlRun {
     for (records::Group& g : groups) {
       const auto owner = r.owner.find(g.id());
       if (!learner_.trains() || owner == r.owner.end() || owner->second != c_.team.index()) continue;
+      generate::require_version_runs(g);
       erase_dropped(scorer, g);
       r.groups.push_back(std::move(g));
     }
   }
 
-  /// Batches that were sampled and not trained on, for the checkpoint. Collective; whole on the leader, which trains.
+  /// Batches that were sampled and not trained on, and the groups that are carried, for the checkpoint. Collective; whole on the leader,
+  /// which trains.
   std::string pending_bytes() {
     Team* trainers = c_.team.trainers();
-    if (pending_.empty() || trainers == nullptr) return "";
+    if (trainers == nullptr || (pending_.empty() && carried_.empty())) return "";
     records::RolloutBatchList list;
+    list.mutable_carried()->Assign(carried_.begin(), carried_.end());
+    if (partial())
+      for (const PolicyAge& age : published_) *list.add_published() = generate::run_of(age);
     for (const Rollout& r : pending_) {
       records::GroupList mine;
       for (const records::Group& g : r.groups) *mine.add_groups() = g;
@@ -269,7 +347,9 @@ class RlRun {
       pending_.push_back(to_rollout(std::move(batch)));
       take_mine(pending_.back(), std::move(groups));
     }
-    schedule_ = {stage_.steps, max_staleness(), session_.first_step(), static_cast<int64_t>(pending_.size())};
+    carried_.assign(list.carried().begin(), list.carried().end());
+    for (const records::VersionRun& run : list.published()) published_.push_back(generate::age_of(run));
+    schedule_ = {stage_.steps, steps_ahead(), session_.first_step(), static_cast<int64_t>(pending_.size())};
   }
 
   reward::Scorer scorer_for(int64_t step) const {
@@ -538,6 +618,9 @@ class RlRun {
   ExpectedLengths lengths_;
   RolloutSchedule schedule_{0, 0, 0, 0};
   std::deque<Rollout> pending_;  ///< sampled, not yet trained on
+  // Partial rollouts: the same on all members.
+  std::vector<records::Group> carried_;  ///< whole, as the last batch left them
+  std::vector<PolicyAge> published_;     ///< the weights that may have sampled them, oldest first
 };
 
 }  // namespace

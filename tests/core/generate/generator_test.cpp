@@ -55,7 +55,7 @@ std::vector<Group> questions(int64_t count) {
 const SampleKey kKey = {17, "zero", 3};
 
 std::vector<Group> generated(model::CausalLM& model, const RolloutConfig& c, std::vector<Group> groups, const SampleKey& key = kKey) {
-  Generator(model, tokenizer(), c).generate(groups, key, 9);
+  Generator(model, tokenizer(), c).generate(groups, key, {9, 4});
   return groups;
 }
 
@@ -230,7 +230,7 @@ TEST_CASE("every token is announced once, after it was added, and those of a sam
   RolloutConfig c = config();
   c.max_num_seqs = 8;
   std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> heard;
-  Generator(*model, tokenizer(), c).generate(groups, kKey, 0, [&](const Group& g, const Sample& s, int32_t id) {
+  Generator(*model, tokenizer(), c).generate(groups, kKey, {}, [&](const Group& g, const Sample& s, int32_t id) {
     auto& ids = heard[{g.id(), s.index()}];
     ids.push_back(id);
     CHECK(ids_of(s) == ids);
@@ -259,17 +259,102 @@ TEST_CASE("a prompt that leaves too little room is an input error before anythin
   c.max_response_length = 17;
   CHECK(generated(*model, c, groups)[2].samples_size() == 4);  // exactly full
   c.max_response_length = 18;
-  CHECK_THROWS_AS(Generator(*model, tokenizer(), c).generate(groups, kKey, 0), InputError);
-  CHECK_THROWS_WITH(Generator(*model, tokenizer(), c).generate(groups, kKey, 0),
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), c).generate(groups, kKey, {}), InputError);
+  CHECK_THROWS_WITH(Generator(*model, tokenizer(), c).generate(groups, kKey, {}),
                     Catch::Contains("rollout.max_response_length") && Catch::Contains("24 positions, found 7 + 18"));
   CHECK(groups[0].samples_size() == 0);
+}
+
+TEST_CASE("an answer that is interrupted and goes on with the same weights has the bits of one that is not") {
+  const std::string family = GENERATE(from_range(kFamilies));
+  const int64_t piece = GENERATE(1, 3, 7, 19, 20, 50);
+  CAPTURE(family, piece);
+  auto model = make_model(family);
+  const auto whole = by_id(generated(*model, config(), questions(7)));
+  for (const int64_t together : {4, 8, 512}) {
+    CAPTURE(together);
+    RolloutConfig c = config();
+    c.max_num_seqs = together;
+    auto groups = questions(7);
+    int64_t rounds = 0;
+    for (bool open = true; open; ++rounds) {
+      const auto before = groups;
+      Generator(*model, tokenizer(), c).advance(groups, kKey, {9, 4}, piece);
+      open = false;
+      for (size_t g = 0; g < groups.size(); ++g)
+        for (int i = 0; i < 4; ++i) {
+          const Sample& s = groups[g].samples(i);
+          const int had = before[g].samples().empty() ? 0 : before[g].samples(i).response_ids_size();
+          const bool done = s.finish_reason() != records::FINISH_REASON_UNSPECIFIED;
+          open = open || !done;
+          CHECK(s.response_ids_size() <= had + piece);
+          if (!done) CHECK(s.response_ids_size() == had + piece);
+        }
+      std::reverse(groups.begin(), groups.end());  // another order, as another rank would see them
+    }
+    CHECK(by_id(groups) == whole);
+    CHECK(rounds == (20 + piece - 1) / piece);
+  }
+}
+
+TEST_CASE("an answer goes on with other weights: what it has stays, what comes is theirs to the bit, and each token has its version") {
+  const std::string family = GENERATE(from_range(kFamilies));
+  CAPTURE(family);
+  auto old_model = make_model(family), new_model = make_model(family);
+  new_model->parameters().values().mul_(1.25);
+  auto groups = questions(7);
+  Generator(*old_model, tokenizer(), config()).advance(groups, kKey, {9, 4}, 5);
+  const auto before = groups;
+  Generator(*new_model, tokenizer(), config()).advance(groups, {17, "zero", 3}, {12, 5}, 20);
+  const auto logprobs = [&](model::CausalLM& model, const Group& g, const Sample& s) {
+    const at::Tensor t =
+        model::completion_logprobs(model, {{{g.prompt_ids().begin(), g.prompt_ids().end()}, ids_of(s)}}, 1.0, tokenizer().vocabulary_size())
+            .logprob_N.detach();
+    return std::vector<float>(t.data_ptr<float>(), t.data_ptr<float>() + t.numel());
+  };
+  int mixed = 0;
+  for (size_t g = 0; g < groups.size(); ++g)
+    for (int i = 0; i < 4; ++i) {
+      const Sample &s = groups[g].samples(i), &was = before[g].samples(i);
+      CHECK(s.finish_reason() != records::FINISH_REASON_UNSPECIFIED);
+      CHECK_NOTHROW(require_version_runs(groups[g]));
+      if (was.finish_reason() != records::FINISH_REASON_UNSPECIFIED) {
+        CHECK(s.SerializeAsString() == was.SerializeAsString());
+        continue;
+      }
+      ++mixed;
+      REQUIRE(s.runs_size() == 2);
+      CHECK(s.runs(0).tokens() == 5);
+      CHECK(age_of(s.runs(1)) == PolicyAge{12, 5});
+      CHECK(s.policy_version() == 9);
+      const auto of_old = logprobs(*old_model, groups[g], s), of_new = logprobs(*new_model, groups[g], s);
+      CHECK(ids_of(was) == std::vector<int32_t>(s.response_ids().begin(), s.response_ids().begin() + 5));
+      for (int t = 0; t < s.logprobs_size(); ++t) {
+        CHECK(s.logprobs(t) == (t < 5 ? of_old : of_new)[static_cast<size_t>(t)]);
+        CHECK(of_old[static_cast<size_t>(t)] != of_new[static_cast<size_t>(t)]);
+      }
+    }
+  CHECK(mixed > 10);
+  auto again = before;
+  CHECK_THROWS_WITH(Generator(*new_model, tokenizer(), config()).advance(again, kKey, {8, 3}, 5), Catch::Contains("come after tokens"));
+}
+
+TEST_CASE("the step that asked first keys a group that goes on in another step") {
+  auto model = make_model("dense_tiny");
+  const auto whole = generated(*model, config(), questions(3));
+  auto groups = questions(3);
+  for (Group& g : groups) g.set_asked_step(kKey.step);
+  Generator(*model, tokenizer(), config()).advance(groups, kKey, {9, 4}, 4);
+  Generator(*model, tokenizer(), config()).advance(groups, {kKey.seed, kKey.stage, kKey.step + 1}, {9, 4}, 20);
+  CHECK(all_ids(groups) == all_ids(whole));
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).advance(groups, kKey, {9, 4}, 0), Fault);
 }
 
 TEST_CASE("a group without a prompt is a fault") {
   auto model = make_model("dense_tiny");
   auto groups = questions(1);
   groups[0].clear_prompt_ids();
-  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate(groups, kKey, 0), Fault);
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate(groups, kKey, {}), Fault);
 }
 
 TEST_CASE("groups that come while others are decoded are answered with the same bits, and only as many as there is room for") {
@@ -287,7 +372,7 @@ TEST_CASE("groups that come while others are decoded are answered with the same 
                            CHECK((count >= 1 && count <= room));
                            for (; count > 0 && !waiting.empty(); --count) into.push_back(waiting.back()), waiting.pop_back();
                          }};
-      Generator(*model, tokenizer(), c).generate_from(source, groups, kKey, 9);
+      Generator(*model, tokenizer(), c).generate_from(source, groups, kKey, {9, 4});
       CHECK(by_id(groups) == expected);
     }
   }
@@ -296,7 +381,7 @@ TEST_CASE("groups that come while others are decoded are answered with the same 
 TEST_CASE("a source without groups is no error; one that moves groups is a Fault") {
   const auto model = make_model("dense_tiny");
   std::vector<Group> groups;
-  Generator(*model, tokenizer(), config()).generate_from({0, 0, [](int64_t, std::vector<Group>&) {}}, groups, kKey, 9);
+  Generator(*model, tokenizer(), config()).generate_from({0, 0, [](int64_t, std::vector<Group>&) {}}, groups, kKey, {9, 4});
   CHECK(groups.empty());
   const GroupSource moving{4, 7, [](int64_t, std::vector<Group>& into) { into.push_back(questions(1)[0]); }};
   CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate_from(moving, groups, kKey, 9), Fault);

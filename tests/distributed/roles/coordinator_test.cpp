@@ -54,6 +54,28 @@ TEST_CASE("a group goes through the ledger once") {
   for (uint64_t id = 0; id < 6; ++id) CHECK_THROWS_WITH(ledger.assign(assign_groups(1, {id}, 1)), Catch::Contains("assigned before"));
 }
 
+TEST_CASE("a group that came back unfinished may be assigned again, and is still trained once") {
+  Ledger ledger;
+  ledger.assign(assign_groups(0, {0, 1, 2, 3}, 2));
+  ledger.put_back({1, 2});
+  CHECK_THROWS_WITH(ledger.put_back({1}), Catch::Contains("step 0: group 1 is put back, which was not assigned"));
+  CHECK_THROWS_WITH(ledger.assign(assign_groups(0, {0}, 1)), Catch::Contains("assigned before"));
+  ledger.assign(assign_groups(0, {1, 2, 4}, 2));  // another round of the step, other ranks
+  ledger.put_back({2});
+  CHECK_THROWS_WITH(ledger.rolled_out(0, {2}), Catch::Contains("group 2, which was not assigned"));
+  ledger.rolled_out(0, {0, 1}), ledger.rolled_out(1, {3, 4});
+  CHECK_THROWS_WITH(ledger.put_back({3}), Catch::Contains("group 3 is put back, which was rolled out"));
+  ledger.trained(0, {0, 1, 3, 4});
+  ledger.close_round();
+  CHECK(ledger.finished() == 4);
+  CHECK_THROWS_WITH(ledger.put_back({3}), Catch::Contains("group 3 is put back, which was trained before"));
+  CHECK_THROWS_WITH(ledger.assign(assign_groups(1, {1}, 1)), Catch::Contains("assigned before"));
+  ledger.assign(assign_groups(1, {2}, 1));  // carried to the next step
+  ledger.rolled_out(0, {2}), ledger.trained(1, {2});
+  ledger.close_round();
+  CHECK(ledger.finished() == 5);
+}
+
 TEST_CASE("ids may finish in any order") {
   Ledger ledger;
   uint64_t step = 0;

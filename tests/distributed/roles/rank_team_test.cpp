@@ -138,6 +138,39 @@ TEST_CASE("split: those who roll out deal among themselves, and every group reac
   });
 }
 
+TEST_CASE("groups that are put back are dealt again in a later round or step, and exchanged once") {
+  everywhere([](Communicator world) {
+    for (int rollout_ranks : {0, world.size() / 2}) {
+      RankTeam team(world, rollout_ranks);
+      const auto trainers = static_cast<uint64_t>(team.trainer_count());
+      const auto owner = [&](uint64_t id) { return static_cast<int>(id % trainers); };
+      uint64_t next = 0, exchanged = 0;
+      std::vector<uint64_t> carried;
+      for (uint64_t step = 1; step <= 3; ++step) {
+        std::vector<records::Group> mine;
+        if (team.rollouts() != nullptr)
+          for (int round = 0; round < 3; ++round) {  // each group is done after its second round
+            const auto fresh = range(next, 3);
+            next += 3;
+            std::vector<uint64_t> ids = carried;
+            ids.insert(ids.end(), fresh.begin(), fresh.end());
+            for (auto& group : groups_of(step, team.assign(step, ids), world.rank()))
+              if (group.id() < fresh.front()) mine.push_back(group);
+            team.put_back(fresh);
+            carried = fresh;
+          }
+        const auto groups = team.exchange(mine, owner);
+        for (const auto& group : groups) expect(owner(group.id()) == world.rank(), "a group of mine");
+        for (const auto& text : team.gather(std::to_string(groups.size()))) exchanged += std::stoull(text);
+      }
+      expect(exchanged == 24, "all but the last three, each once");
+      if (team.rollouts() != nullptr)
+        expect(contains(fault_of([&] { team.put_back({9}); }), "group 9 is put back, which was not assigned"), "one that is settled");
+      team.barrier("end of case");
+    }
+  });
+}
+
 TEST_CASE("split: a group that was rolled out twice or lost is a Fault") {
   const auto fault = [](const std::function<void(std::vector<records::Group>&)>& spoil, uint64_t second = 20) {
     return fault_of([&] {
