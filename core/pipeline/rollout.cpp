@@ -18,6 +18,7 @@ std::vector<records::Group> roll_out(const StageContext& c, model::CausalLM& mod
     one.front().set_step(step);
     groups.push_back(std::move(one.front()));
   }
+  const auto in_use = model.use_all();
   eval::answer(groups, model, c.tokenizer, *s.rollout, *s.scorer, {c.seed(), c.stage.name, step}, policy.version);
   for (records::Group& g : groups)
     for (records::Sample& sample : *g.mutable_samples()) sample.set_policy_step(policy.step);

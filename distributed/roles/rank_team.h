@@ -23,6 +23,7 @@
 #include "core/pipeline/team.h"
 #include "distributed/comm/communicator.h"
 #include "distributed/parallel/rank_expert_exchange.h"
+#include "distributed/parallel/rank_parameter_sharding.h"
 #include "distributed/roles/coordinator.h"
 #include "distributed/weights/transfer.h"
 
@@ -53,6 +54,7 @@ class RankTeam final : public pipeline::Team {
   void all_gather(at::Tensor flat) override;
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
   model::ExpertExchange* expert_exchange() override { return experts_.get(); }
+  model::ParameterSharding* parameter_sharding() override { return &sharding_; }
   bool any(bool mine) override;
   void barrier(const char* label) override;
 
@@ -61,6 +63,8 @@ class RankTeam final : public pipeline::Team {
 
   bool split() const { return trainer_count_ < size(); }
   int first_rollout_rank() const { return split() ? trainer_count_ : 0; }
+  /// Placement split, collective: how the trainers' weights get to the rollout ranks. Of a sharded model each trainer sends its slice.
+  std::unique_ptr<weights::Transfer> make_transfer(const model::CausalLM& model);
   /// Placement split: every rank, and the ledger, learns which rank rolled out what.
   void learn_round();
   /// My groups as bytes for each member. Fault unless they are exactly those I was assigned.
@@ -80,6 +84,7 @@ class RankTeam final : public pipeline::Team {
   std::unique_ptr<weights::Transfer> transfer_;    // of the model that was published last
   const void* transferred_ = nullptr;
   std::unique_ptr<parallel::RankExpertExchange> experts_;
+  parallel::RankParameterSharding sharding_;
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only
