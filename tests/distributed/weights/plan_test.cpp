@@ -119,10 +119,10 @@ TEST_CASE("senders that hold the same share the work") {
 }
 
 TEST_CASE("slices of tensors laid end to end, and what is on every rank besides") {
-  CHECK(flat_slice(kTensors, 2, 0, 3) == std::vector<Slice>{{0, 0, 30}, {1, 0, 6}, {2, 0, 7}});  // 110 numbers: to 36, to 73
-  CHECK(flat_slice(kTensors, 2, 1, 3) == std::vector<Slice>{{1, 6, 43}, {2, 0, 7}});
-  CHECK(flat_slice(kTensors, 2, 2, 3) == std::vector<Slice>{{1, 43, 80}, {2, 0, 7}});
-  CHECK(flat_slice(kTensors, 3, 0, 1) == whole(kTensors));
+  CHECK((flat_slice(kTensors, 2, 0, 3) == std::vector<Slice>{{0, 0, 30}, {1, 0, 6}, {2, 0, 7}}));  // 110 numbers: to 36, to 73
+  CHECK((flat_slice(kTensors, 2, 1, 3) == std::vector<Slice>{{1, 6, 43}, {2, 0, 7}}));
+  CHECK((flat_slice(kTensors, 2, 2, 3) == std::vector<Slice>{{1, 43, 80}, {2, 0, 7}}));
+  CHECK((flat_slice(kTensors, 3, 0, 1) == whole(kTensors)));
   for (int parts : {1, 2, 3, 5}) {
     Layout from;
     for (int part = 0; part < parts; ++part) from.push_back(flat_slice(kTensors, 3, part, parts));
