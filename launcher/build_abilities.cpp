@@ -77,12 +77,18 @@ std::vector<Ability> abilities_for(const StageWork& work, const Layout& l, const
   if (l.expert_parallel > 1) {
     out.push_back(number_ability<Cluster>("cluster", "expert_parallel_size", l.expert_parallel));
     out.push_back({fmt::format("experts' weights and gradients divided over {} ranks", l.expert_parallel), false,
-                   "this build divides only their work: every rank holds those of all experts"});
+                   l.sharded_parameters ? "this build divides their weights over all ranks that train, and gathers a layer's own ones; it does "
+                                          "not divide their gradients, and gathers all to sample"
+                                        : "this build divides only their work: every rank holds those of all experts"});
   }
   if (l.split() && l.rollout_expert_parallel > 1)
     out.push_back({fmt::format("rollout ranks that share experts: {}", l.rollout_expert_parallel), false, "there is no key for it"});
   if (l.zero1) out.push_back(word_ability<Trainer>("trainer", "optimizer_sharding", "zero1"));
-  if (l.sharded_parameters) out.push_back(word_ability<Trainer>("trainer", "parameter_sharding", "full"));
+  if (l.sharded_parameters) {
+    out.push_back(word_ability<Trainer>("trainer", "parameter_sharding", "full"));
+    out.push_back({fmt::format("gradients divided over {} ranks", l.trainers()), false,
+                   "this build divides weights and moments; every rank holds the whole gradient until it is reduced"});
+  }
   if (l.recompute) out.push_back(word_ability<Trainer>("trainer", "recompute", "layer"));
   if (l.context_parallel > 1) out.push_back({fmt::format("a sequence over {} ranks", l.context_parallel), false, "there is no key for it"});
   if (l.offload) out.push_back({"idle state in host memory", false, "there is no key for it"});

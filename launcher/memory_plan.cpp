@@ -81,9 +81,30 @@ int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t tra
 }
 
 int64_t gradient_bytes(int64_t parameters, int64_t slots) {
-  int64_t buffers = 2;  // the gradient and its copy in the tree
+  int64_t buffers = slots > 1 ? 2 : 1;  // the gradient and its copy in the tree
   for (int64_t held = 1; held < slots; held *= 2) ++buffers;
   return buffers * parameters * kFloat;
+}
+
+int64_t gathered_bytes(const model::Architecture& a, int64_t expert_parallel) {
+  model::Architecture part = a;
+  part.num_hidden_layers = 0;
+  const int64_t outside = part.parameters();
+  int64_t before = outside, largest = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
+    part.num_hidden_layers = layer + 1;
+    const int64_t experts = a.is_moe_layer(layer) ? a.n_routed_experts * 3 * a.hidden_size * a.moe_intermediate_size : 0;
+    largest = std::max(largest, part.parameters() - before - experts + experts / expert_parallel);
+    before = part.parameters();
+  }
+  return (outside + largest) * kFloat;
+}
+
+MemoryPlan MemoryPlan::without(const std::vector<std::string>& names) const {
+  MemoryPlan rest;
+  for (const auto& [name, bytes] : parts)
+    if (std::find(names.begin(), names.end(), name) == names.end()) rest.add(name, bytes);
+  return rest;
 }
 
 int64_t MemoryPlan::total() const {

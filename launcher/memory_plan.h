@@ -40,15 +40,20 @@ int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens);
 /// of the last layer's feed-forward, 3 F + 2 D (experts run one after the other, so only a shared one counts: 3 I · shared + 2 D).
 int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);
 
-/// Gradients: the buffer that backward passes add to, and the partial sums of the tree over `slots` parts of the batch on one rank
-/// (core/train/gradient_tree.h).
+/// Gradients: the buffer that backward passes add to, and where one rank has several of the batch's parts, `slots`, the partial sums of the
+/// tree over them (core/train/gradient_tree.h).
 int64_t gradient_bytes(int64_t parameters, int64_t slots);
+
+/// What a rank gathers beyond its slice of the weights, in fp32, while it trains with trainer.parameter_sharding: full
+/// (CausalLM::use_layers): what is outside of the layers, and the largest layer, of whose routed experts it runs 1 / expert_parallel.
+int64_t gathered_bytes(const model::Architecture& a, int64_t expert_parallel);
 
 /// Memory of one rank by what it is for, in a fixed order; entries that do not apply are absent.
 struct MemoryPlan {
   std::vector<std::pair<std::string, int64_t>> parts;
   void add(const std::string& name, int64_t bytes) { parts.emplace_back(name, bytes); }
   int64_t total() const;
+  MemoryPlan without(const std::vector<std::string>& names) const;
 };
 
 /// "3.2 MiB".

@@ -37,6 +37,7 @@ class Planner {
     return std::min(recipe_.trainer.micro_batch_size, per_slot);
   }
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
+  void divide_weights();
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
   PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
     return launcher::prompt_lengths(recipe_, data, template_name);
@@ -60,7 +61,22 @@ StagePlan Planner::plan() {
   result_.activated_parameters = shape_.activated_parameters();
   result_.memory.add("weights", weights(shape_));
   std::visit([this](const auto& body) { fill(body); }, stage_.body);
+  if (recipe_.trainer.parameter_sharding == "full" && trainers_ > 1) divide_weights();
   return std::move(result_);
+}
+
+/// What trains is never there together with what samples: the larger of the two. A reference has its slice meanwhile.
+void Planner::divide_weights() {
+  const bool trains = !std::holds_alternative<pipeline::RejectionSamplingStage>(stage_.body);
+  if (!trains) return;
+  MemoryPlan whole = result_.memory.without({"gradients", "activations", "backward pass", "rounded weights"});
+  MemoryPlan pieces = result_.memory.without({"kv cache"});
+  for (MemoryPlan* plan : {&whole, &pieces})
+    for (auto& [name, bytes] : plan->parts)
+      if (name == "reference" || (name == "weights" && plan == &pieces)) bytes /= trainers_;
+  const int64_t experts = shape_.n_routed_experts > 0 ? recipe_.cluster.expert_parallel_size : 1;
+  pieces.add("gathered weights", gathered_bytes(shape_, experts));
+  result_.memory = pieces.total() > whole.total() ? pieces : whole;
 }
 
 /// `sequences` of an optimizer step's batch, over all ranks.

@@ -3,7 +3,7 @@
 
     scripts/layout_check.py [--threads] [--out FOLDER] [--config FILE] [key=value…]     key=value goes to every run
 
-A row is a layout: ranks, the mesh dp x ep, placement, ZeRO-1, recompute, staleness. The first run is the reference: one rank. For every other
+A row is a layout: ranks, the mesh dp x ep, placement, ZeRO-1, sharded parameters, recompute, staleness. The first run is the reference: one rank. For every other
 one the table says whether the samples of every RL stage and the weights of every stage are the same bytes, and every metric but times the same
 number. Runs with max_staleness sample with older weights: there only that they finish is asked for.
 
@@ -22,6 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SLOTS = "trainer.reduction_slots=8"  # so that 8 ranks may share a batch
 ZERO1, RECOMPUTE = "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"
+FULL = "trainer.parameter_sharding=full"
 
 
 def ep(size):
@@ -38,17 +39,21 @@ LAYOUTS = [  # ranks, settings
     (1, [RECOMPUTE]),
     (2, []),
     (2, [ZERO1]),
+    (2, [ZERO1, FULL]),
     (2, [ep(2)]),
     (3, split(1)),
     (4, []),
     (4, [ZERO1, RECOMPUTE]),
     (4, [ep(2)]),
     (4, [ep(4), ZERO1]),
+    (4, [ep(2), ZERO1, FULL, RECOMPUTE]),
     (4, [ep(2), RECOMPUTE]),
     (4, split(2) + [ZERO1]),
     (6, split(2) + [ep(2)]),
+    (6, split(2) + [ep(4), ZERO1, FULL]),
     (8, []),
     (8, [ep(4), ZERO1, RECOMPUTE]),
+    (8, [ep(4), ZERO1, FULL]),
     (8, split(4) + [ep(2), ZERO1]),
     (3, split(1, staleness=1)),
 ]
@@ -67,7 +72,7 @@ def describe(ranks, settings):
     trainers = ranks - rollout_ranks
     placement = f"split, {rollout_ranks} roll out" if rollout_ranks else "colocated"
     return [str(ranks), f"{trainers // experts} x {experts}", placement,
-            "yes" if ZERO1 in settings else "no", "yes" if RECOMPUTE in settings else "no",
+            "yes" if ZERO1 in settings else "no", "yes" if FULL in settings else "no", "yes" if RECOMPUTE in settings else "no",
             setting(settings, "cluster.max_staleness", "0")]
 
 
@@ -124,8 +129,8 @@ def main():
         out = pathlib.Path(arguments.out or temporary)
         out.mkdir(parents=True, exist_ok=True)
         good = True
-        print("| ranks | dp x ep | placement | ZeRO-1 | recompute | max_staleness | samples | weights | metrics | seconds |")
-        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+        print("| ranks | dp x ep | placement | ZeRO-1 | sharded parameters | recompute | max_staleness | samples | weights | metrics | seconds |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
         for index, (ranks, settings) in enumerate(LAYOUTS):
             folder = out / f"layout{index}"
             seconds = run(arguments.config, folder, ranks, [*arguments.settings, *settings], arguments.threads)

@@ -42,6 +42,17 @@ at::Tensor CausalLM::run_block(size_t layer, const at::Tensor& x, const ForwardC
   return h + b.feed_forward->forward(rms_norm(h, set_.at(b.feed_forward_norm), a_.rms_norm_eps), context, trace);
 }
 
+at::Tensor CausalLM::run_layer(size_t layer, const at::Tensor& x, const ForwardContext& context, MoeTrace* trace, bool backward_follows) {
+  if (held_ == Held::kAll) return run_block(layer, x, context, trace);
+  const bool experts_shared = context.exchange != nullptr;
+  gather_layer(layer, experts_shared);
+  // Every gradient that the layer's parameters take part in goes on to x: they are not needed any more once that of x is there.
+  const at::Tensor out = run_block(layer, on_gradient(x, [this, layer] { release_layer(layer); }), context, trace);
+  if (backward_follows && at::GradMode::is_enabled()) return out;
+  release_layer(layer);
+  return on_gradient(out, [this, layer, experts_shared] { gather_layer(layer, experts_shared); });
+}
+
 at::Tensor CausalLM::run_recomputed(const TokenBatch& batch, MoeTrace* trace) {
   const auto kept = std::make_shared<const TokenBatch>(batch);  // the caller's may be gone when the backward pass comes
   at::Tensor h = embed(kept->ids_N, set_.at(embedding_));
@@ -52,7 +63,8 @@ at::Tensor CausalLM::run_recomputed(const TokenBatch& batch, MoeTrace* trace) {
     const auto out = recompute(h, [this, i, kept, routing, noted, balance_weight](const at::Tensor& x) {
       if (noted) *noted = {balance_weight, {}, {}};
       const ForwardContext context{kept->positions_N, &kept->offsets, nullptr, type_, routing.get(), exchange_};
-      std::vector<at::Tensor> result = {run_block(i, x, context, noted.get())};
+      // Recording is off in the first run; the second is part of the backward pass.
+      std::vector<at::Tensor> result = {run_layer(i, x, context, noted.get(), true)};
       if (noted && noted->balance_loss.defined()) result.push_back(std::exchange(noted->balance_loss, at::Tensor()));
       return result;
     });
@@ -66,22 +78,24 @@ at::Tensor CausalLM::run_recomputed(const TokenBatch& batch, MoeTrace* trace) {
 
 at::Tensor CausalLM::run(const at::Tensor& ids, const ForwardContext& context, MoeTrace* trace) {
   at::Tensor h = embed(ids, set_.at(embedding_));
-  for (size_t i = 0; i < blocks_.size(); ++i) h = run_block(i, h, context, trace);
+  for (size_t i = 0; i < blocks_.size(); ++i) h = run_layer(i, h, context, trace);
   return rms_norm(h, set_.at(final_norm_), a_.rms_norm_eps);
 }
 
 at::Tensor CausalLM::hidden(const TokenBatch& batch, MoeTrace* trace) {
-  if (!at::GradMode::is_enabled()) return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
-  if (exchange_) exchange_->any(true);  // heard in join_passes()
-  return run_recorded(batch, trace);
+  require_use(false);
+  anybody_passes(true);  // heard in join_passes()
+  return run_pass(batch, trace);
 }
 
-at::Tensor CausalLM::run_recorded(const TokenBatch& batch, MoeTrace* trace) {
+at::Tensor CausalLM::run_pass(const TokenBatch& batch, MoeTrace* trace) {
+  if (!at::GradMode::is_enabled()) return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_}, trace);
   if (recompute_) return run_recomputed(batch, trace);
   return run(batch.ids_N, {batch.positions_N, &batch.offsets, nullptr, type_, nullptr, exchange_}, trace);
 }
 
 at::Tensor CausalLM::prefill(const TokenBatch& batch, const std::vector<int64_t>& slots, KvCache& cache) {
+  require_use(true);
   const at::NoGradGuard no_grad;
   CacheRows rows{&cache, {}, {}, false};
   for (int64_t b = 0; b < batch.sequences(); ++b)
@@ -94,6 +108,7 @@ at::Tensor CausalLM::prefill(const TokenBatch& batch, const std::vector<int64_t>
 
 at::Tensor CausalLM::decode(const std::vector<int32_t>& ids, const std::vector<int64_t>& slots, const std::vector<int64_t>& positions,
                             KvCache& cache) {
+  require_use(true);
   const at::NoGradGuard no_grad;
   const int64_t n = static_cast<int64_t>(ids.size());
   at::Tensor ids_N = at::empty({n}, at::kLong), positions_N = at::empty({n}, at::kLong);
@@ -130,19 +145,87 @@ void CausalLM::share_experts(ExpertExchange* exchange) {
                      " routed experts, found " + std::to_string(exchange_->size()));
 }
 
+bool CausalLM::anybody_passes(bool mine) const {
+  if (held_ == Held::kLayers) return set_.sharding()->any(mine);  // of all members; those that share experts are among them
+  return exchange_ && at::GradMode::is_enabled() && exchange_->any(mine);
+}
+
 void CausalLM::join_passes() {
-  while (exchange_ && exchange_->any(false)) run_recorded(pack({}), nullptr).sum().backward();
+  while (anybody_passes(false)) {
+    const at::Tensor none = run_pass(pack({}), nullptr);
+    if (at::GradMode::is_enabled()) none.sum().backward();
+  }
+}
+
+std::vector<std::pair<int64_t, int64_t>> CausalLM::expert_ranges(size_t layer) const {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (const size_t index : blocks_[layer].feed_forward->expert_parameters()) {
+    const at::Tensor& grad = set_.all()[index].grad;  // a view into grads()
+    ranges.emplace_back(grad.storage_offset(), grad.storage_offset() + grad.numel());
+  }
+  return ranges;
 }
 
 std::vector<std::pair<int64_t, int64_t>> CausalLM::shared_ranges() const {
   std::vector<std::pair<int64_t, int64_t>> ranges;
-  if (!exchange_) return ranges;
-  for (const Block& b : blocks_)
-    for (const size_t index : b.feed_forward->expert_parameters()) {
-      const at::Tensor& grad = set_.all()[index].grad;  // a view into grads()
-      ranges.emplace_back(grad.storage_offset(), grad.storage_offset() + grad.numel());
-    }
+  for (size_t i = 0; exchange_ && i < blocks_.size(); ++i)
+    for (const auto& range : expert_ranges(i)) ranges.push_back(range);
   return ranges;
+}
+
+void CausalLM::shard_parameters(ParameterSharding* sharding) {
+  if (!sharding) return;
+  set_.shard(sharding);
+  held_ = Held::kSlice;
+}
+
+CausalLM::InUse CausalLM::use_all() {
+  if (held_ == Held::kAll) return nullptr;
+  if (held_ == Held::kLayers) throw Fault("all parameters were asked for while the model runs layer by layer");
+  set_.gather(0, set_.size());
+  held_ = Held::kAll;
+  return InUse(this);
+}
+
+CausalLM::InUse CausalLM::use_layers() {
+  if (held_ == Held::kAll) return nullptr;
+  if (held_ == Held::kLayers) throw Fault("the model runs layer by layer already");
+  set_.gather(0, range_of(0).first);
+  set_.gather(range_of(blocks_.size() - 1).second, set_.size());
+  held_ = Held::kLayers;
+  return InUse(this);
+}
+
+void CausalLM::end_use() {
+  set_.release(0, set_.size());
+  if (held_ == Held::kLayers) set_.clear_gradients();
+  held_ = Held::kSlice;
+}
+
+void CausalLM::require_use(bool whole) const {
+  if (held_ == Held::kSlice || (whole && held_ == Held::kLayers)) throw Fault("a sharded model is run without its parameters");
+}
+
+/// A block's parameters are declared one after the other, before those of the next.
+std::pair<int64_t, int64_t> CausalLM::range_of(size_t layer) const {
+  const size_t next = layer + 1 < blocks_.size() ? blocks_[layer + 1].attention_norm : final_norm_;
+  return {set_.all()[blocks_[layer].attention_norm].grad.storage_offset(), set_.all()[next].grad.storage_offset()};
+}
+
+void CausalLM::gather_layer(size_t layer, bool experts_shared) {
+  auto [next, end] = range_of(layer);
+  if (experts_shared)
+    for (const auto& [begin, stop] : expert_ranges(layer)) {
+      set_.gather(next, begin);
+      set_.gather_runs(begin, stop, exchange_->size());
+      next = stop;
+    }
+  set_.gather(next, end);
+}
+
+void CausalLM::release_layer(size_t layer) {
+  const auto [begin, end] = range_of(layer);
+  set_.release(begin, end);
 }
 
 void CausalLM::fold_gradients() {
@@ -158,7 +241,9 @@ void CausalLM::zero_gradients() {
 
 void CausalLM::copy_from(const CausalLM& other) {
   if (other.set_.size() != set_.size()) throw Fault("copy_from: models of different shapes");
-  set_.values().copy_(other.set_.values());
+  if (other.sharded() != sharded()) throw Fault("copy_from: one of the models is sharded");
+  const auto [begin, end] = sharded() ? set_.sharding()->slice(set_.size()) : std::pair<int64_t, int64_t>(0, set_.size());
+  set_.values().narrow(0, begin, end - begin).copy_(other.set_.values().narrow(0, begin, end - begin));
   const auto mine = router_biases(), theirs = other.router_biases();
   for (size_t i = 0; i < mine.size(); ++i) mine[i].copy_(theirs[i]);
 }

@@ -44,11 +44,35 @@ class CausalLM {
   /// backward pass, is then collective. A member that has fewer to make joins in with join_passes(). Gradients of experts are laid out as
   /// shared_experts.h says. Passes without gradients, and so sampling, stay local.
   void share_experts(ExpertExchange* exchange);
-  /// Makes passes over no tokens for as long as others make passes; returns when every member has called it. Collective; nothing without an
-  /// exchange.
+  /// Makes passes over no tokens for as long as others make passes, with gradients where these are on; returns when every member has called
+  /// it. Collective; nothing where passes are local: without an exchange, and outside use_layers().
   void join_passes();
   /// Where experts are shared: [begin, end) of each stack of routed experts in parameters().grads().
   std::vector<std::pair<int64_t, int64_t>> shared_ranges() const;
+
+  /// From now on keep this member's slice of the parameters only, and the others' while they are in use: inside use_all() or use_layers(), and
+  /// only there the model can be run. All parameters are here when it is called. `sharding` is borrowed; null: nothing changes. Router biases
+  /// and gradients are not divided.
+  void shard_parameters(ParameterSharding* sharding);
+  bool sharded() const { return set_.sharding() != nullptr; }
+
+  /// While one of these lives, parameters of others are here. Its end is local. The model must outlive it. Null where nothing is to be done:
+  /// the model is not sharded, or all parameters are in use already.
+  struct EndUse {
+    void operator()(CausalLM* model) const { model->end_use(); }
+  };
+  using InUse = std::unique_ptr<CausalLM, EndUse>;
+  /// All parameters, for passes that are each member's own affair. Collective.
+  [[nodiscard]] InUse use_all();
+  /// For passes that all members make in step: embedding, final norm and head all the time, a layer while it runs, once more in the backward
+  /// pass. Collective, and so is then every pass of hidden() and its backward pass; a member that has fewer of them joins in with
+  /// join_passes(). Without gradients layers come whole; with them, where experts are shared, without the experts that others run. At the
+  /// end the gradients are 0: their memory is given back.
+  ///
+  /// Why all members make the same calls in the same order: each pass begins with ParameterSharding::any, which is true on all or on none,
+  /// so that all make as many passes; a pass gathers the layers from the first to the last, its backward pass from the last to the first,
+  /// because the gradient that a layer waits for comes out of the next layer; neither depends on the tokens, of which there may be none.
+  [[nodiscard]] InUse use_layers();
 
   /// Hidden rows [N, D] → logits [N, V], fp32 always.
   at::Tensor logits(const at::Tensor& hidden_ND);
@@ -67,7 +91,7 @@ class CausalLM {
   void fold_gradients();
   void zero_gradients();
 
-  /// Copies values and router biases. Same architecture.
+  /// Copies values and router biases. Same architecture. Where both are sharded, this member's slice is copied.
   void copy_from(const CausalLM& other);
 
  private:
@@ -78,14 +102,30 @@ class CausalLM {
   };
 
   at::Tensor run(const at::Tensor& ids_N, const ForwardContext& context, MoeTrace* trace);
-  at::Tensor run_recorded(const TokenBatch& batch, MoeTrace* trace);
+  /// A whole forward pass, with gradients where they are on.
+  at::Tensor run_pass(const TokenBatch& batch, MoeTrace* trace);
   at::Tensor run_recomputed(const TokenBatch& batch, MoeTrace* trace);
+  /// run_block with the layer's parameters gathered before and given back afterwards. `backward_follows`: the layer's backward pass is the
+  /// next thing that happens, so they stay until its end.
+  at::Tensor run_layer(size_t layer, const at::Tensor& h_ND, const ForwardContext& context, MoeTrace* trace, bool backward_follows = false);
   at::Tensor run_block(size_t layer, const at::Tensor& h_ND, const ForwardContext& context, MoeTrace* trace);
+
+  enum class Held { kAll, kLayers, kSlice };
+  void end_use();
+  /// Fault unless the parameters that a pass needs are here.
+  void require_use(bool whole) const;
+  /// Whether any member makes a pass, where passes are collective.
+  bool anybody_passes(bool mine) const;
+  std::pair<int64_t, int64_t> range_of(size_t layer) const;
+  void gather_layer(size_t layer, bool experts_shared);
+  void release_layer(size_t layer);
+  std::vector<std::pair<int64_t, int64_t>> expert_ranges(size_t layer) const;
 
   Architecture a_;
   ComputeType type_;
   bool recompute_ = false;
   ExpertExchange* exchange_ = nullptr;
+  Held held_ = Held::kAll;
   RopeTable rope_;
   ParameterSet set_;
   std::vector<Block> blocks_;

@@ -271,6 +271,23 @@ struct RecomputeFunction : Function<RecomputeFunction> {
   }
 };
 
+struct ActionHolder : torch::CustomClassHolder {
+  explicit ActionHolder(std::function<void()> a) : action(std::move(a)) {}
+  std::function<void()> action;
+};
+
+struct OnGradientFunction : Function<OnGradientFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, c10::intrusive_ptr<ActionHolder> holder) {
+    ctx->saved_data["action"] = c10::IValue::make_capsule(holder);
+    return x;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const auto target = ctx->saved_data["action"].toCapsule();
+    static_cast<ActionHolder*>(target.get())->action();
+    return {dy[0], at::Tensor()};
+  }
+};
+
 bool recording() { return at::GradMode::is_enabled(); }
 
 }  // namespace
@@ -337,6 +354,10 @@ at::Tensor sequence_balance(const at::Tensor& scores, const at::Tensor& experts,
 
 std::vector<at::Tensor> recompute(const at::Tensor& x, Part part) {
   return recording() ? RecomputeFunction::apply(x, c10::make_intrusive<PartHolder>(std::move(part))) : part(x);
+}
+
+at::Tensor on_gradient(const at::Tensor& x, std::function<void()> action) {
+  return recording() ? OnGradientFunction::apply(x, c10::make_intrusive<ActionHolder>(std::move(action))) : x;
 }
 
 LogprobEntropy token_logprob(const at::Tensor& logits, const at::Tensor& ids, double temperature, int64_t vocab_limit) {

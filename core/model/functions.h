@@ -56,4 +56,7 @@ using Part = std::function<std::vector<at::Tensor>(const at::Tensor& x)>;
 /// Gradients have the bits of part(x).
 std::vector<at::Tensor> recompute(const at::Tensor& x, Part part);
 
+/// x, as another node of the graph: `action` is called when its gradient arrives, before the backward pass goes on. Without recording: x.
+at::Tensor on_gradient(const at::Tensor& x, std::function<void()> action);
+
 }  // namespace cohort::model

@@ -2,8 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/model/paged_tensor.h"
 
 namespace cohort::model {
 
@@ -23,8 +26,8 @@ const Parameter* ParameterSet::find(const std::string& name) const {
 void ParameterSet::allocate(uint64_t seed, double std) {
   int64_t total = 0;
   for (const Declaration& d : declarations_) total += c10::multiply_integers(d.shape);
-  values_ = at::empty({total}, at::kFloat);
-  grads_ = at::zeros({total}, at::kFloat);
+  values_ = paged_zeros(total);
+  grads_ = paged_zeros(total);
   int64_t offset = 0;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Declaration& d = declarations_[i];
@@ -39,5 +42,35 @@ void ParameterSet::allocate(uint64_t seed, double std) {
     offset += n;
   }
 }
+
+void ParameterSet::shard(ParameterSharding* sharding) {
+  sharding_ = sharding;
+  keep_pages_small(values_);
+  release(0, size());
+}
+
+void ParameterSet::gather(int64_t begin, int64_t end) {
+  if (begin == end) return;
+  open_pages(values_, begin, end);
+  sharding_->gather(values_, std::vector<ParameterSharding::Range>(static_cast<size_t>(sharding_->size()), {begin, end}));
+}
+
+void ParameterSet::gather_runs(int64_t begin, int64_t end, int64_t parts) {
+  const int64_t run = (end - begin) / parts;
+  std::vector<ParameterSharding::Range> wanted;
+  for (int64_t member = 0; member < sharding_->size(); ++member)
+    wanted.emplace_back(begin + member % parts * run, begin + (member % parts + 1) * run);
+  const auto& mine = wanted[static_cast<size_t>(sharding_->index())];
+  open_pages(values_, mine.first, mine.second);
+  sharding_->gather(values_, wanted);
+}
+
+void ParameterSet::release(int64_t begin, int64_t end) {
+  const auto [first, last] = sharding_->slice(size());
+  close_pages(values_, begin, std::max(begin, std::min(end, first)));
+  close_pages(values_, std::min(end, std::max(begin, last)), end);
+}
+
+void ParameterSet::clear_gradients() { clear_pages(grads_); }
 
 }  // namespace cohort::model

@@ -3,11 +3,16 @@
 ///
 /// Flat, because the optimizer, the gradient sum over ranks and checkpoints then work on one array. Names are those of the published
 /// checkpoints, except that the experts of a layer are stacked ("….mlp.experts.gate_proj.weight" [E, I, D]); see weights_io.h.
+///
+/// The values may be divided over processes (shard): then only this process's slice of them is in memory, and the rest while it is gathered.
+/// Names, shapes, views and addresses stay.
 
 #include <ATen/core/Tensor.h>
 
 #include <string>
 #include <vector>
+
+#include "core/model/parameter_sharding.h"
 
 namespace cohort::model {
 
@@ -37,6 +42,18 @@ class ParameterSet {
   at::Tensor grads() const { return grads_; }    ///< [P]
   int64_t size() const { return values_.defined() ? values_.numel() : 0; }
 
+  /// From now on values() has this member's slice of them only; all are there when it is called. `sharding` is borrowed.
+  void shard(ParameterSharding* sharding);
+  ParameterSharding* sharding() const { return sharding_; }  ///< null: all values are here
+  /// Of a sharded set, collective: values [begin, end) as their owners have them, until release().
+  void gather(int64_t begin, int64_t end);
+  /// Of a sharded set, collective: member i gets the (i mod `parts`)-th of `parts` equal runs of [begin, end).
+  void gather_runs(int64_t begin, int64_t end, int64_t parts);
+  /// Of a sharded set: gives back the memory of [begin, end) but for this member's slice and the pages at the edges (paged_tensor.h).
+  void release(int64_t begin, int64_t end);
+  /// Sets the gradients to 0 and gives back their memory.
+  void clear_gradients();
+
  private:
   struct Declaration {
     std::vector<int64_t> shape;
@@ -45,6 +62,7 @@ class ParameterSet {
   std::vector<Declaration> declarations_;
   std::vector<Parameter> parameters_;
   at::Tensor values_, grads_;
+  ParameterSharding* sharding_ = nullptr;
 };
 
 }  // namespace cohort::model

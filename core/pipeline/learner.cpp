@@ -53,6 +53,8 @@ Learner::Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team
     throw InputError("trainer.reduction_slots: expected a multiple of the " + std::to_string(trainer_count_) + " ranks that train, found " +
                      std::to_string(slots_));
   if (trains()) model_.share_experts(trainers_->expert_exchange());
+  if (model_.sharded() && optimizer_.range() != trainers_->slice(model_.parameters().size()))
+    throw Fault("the parameters are divided in other slices than the optimizer");
 }
 
 std::pair<int64_t, int64_t> Learner::my_slots() const {
@@ -74,6 +76,7 @@ int Learner::owner(int64_t i, int64_t count) const {
 Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work) {
   if (!trains()) throw Fault("a member that does not train was asked for an optimizer step");
   const bool mixture = !model_.router_biases().empty();
+  const auto in_use = model_.use_layers();
   if (optimizer_.whole() && !sums_.defined()) sums_ = trainers_->tensor_for_sums(model_.parameters().size());
   train::GradientTree tree(sums_);
   std::vector<std::vector<double>> sums;
@@ -87,15 +90,15 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
     model_.join_passes();
     if (mixture) add_loads(loads, trace.load, model_.router_biases().size());
     model_.fold_gradients();
-    tree.add(model_.parameters().grads());
+    if (last - first > 1) tree.add(model_.parameters().grads());
   }
-  const at::Tensor total = tree.sum();
+  const at::Tensor total = last - first > 1 ? tree.sum() : model_.parameters().grads();
   collect_experts(total);
   reduce(total);
   const double norm = gradient_norm();
   Result result{{}, sum_by_slot(*trainers_, sums)};
   result.optimizer = std::isfinite(result.loss()) ? optimizer_.step(norm) : optimizer_.skip(norm);
-  if (!optimizer_.whole() && !result.optimizer.skipped) trainers_->all_gather(model_.parameters().values());
+  if (!optimizer_.whole() && !model_.sharded() && !result.optimizer.skipped) trainers_->all_gather(model_.parameters().values());
   if (mixture && bias_rate_ > 0.0 && !result.optimizer.skipped) update_biases(loads);
   return result;
 }
@@ -119,7 +122,8 @@ void Learner::reduce(const at::Tensor& total) {
   } else {
     trainers_->reduce_scatter(total);
   }
-  model_.parameters().grads().narrow(0, begin, end - begin).copy_(total.narrow(0, begin, end - begin));
+  const at::Tensor gradient = model_.parameters().grads();
+  if (!total.is_same(gradient)) gradient.narrow(0, begin, end - begin).copy_(total.narrow(0, begin, end - begin));
 }
 
 double Learner::gradient_norm() {

@@ -143,6 +143,7 @@ void run_one(const Recipe& recipe, const StageConfig& stage, const std::string& 
   if (team.leads()) log_info("stage {} ({})", stage.name, stage.type());
   StageOutput out = run_stage(context);
   out.result.set_name(stage.name), out.result.set_type(stage.type()), out.result.set_hash(hash);
+  const auto in_use = out.model ? out.model->use_all() : nullptr;
   if (team.leads()) commit(context, out);
   team.barrier("stage committed");
 }

@@ -100,6 +100,7 @@ struct TrainerSection {
   int64_t max_skipped_in_a_row = 3;
   std::string resume_mode = "auto";
   std::string optimizer_sharding = "none";
+  std::string parameter_sharding = "none";
   std::string recompute = "none";
 
   template <class Visitor>
@@ -120,6 +121,11 @@ struct TrainerSection {
     v.choice("optimizer_sharding", optimizer_sharding, {"none", "zero1"},
              "none: every rank holds AdamW's moments of all weights and updates them all; zero1: of a slice, and the slices are exchanged. "
              "The same result");
+    v.choice("parameter_sharding", parameter_sharding, {"none", "full"},
+             "none: every rank that trains holds all weights; full: between uses a slice, as of the optimizer's state, and gathers a layer "
+             "while it runs, everything while it samples. The same result");
+    v.rule(parameter_sharding == "none" || optimizer_sharding == "zero1", "parameter_sharding",
+           "none unless optimizer_sharding is zero1, whose slices it shares", parameter_sharding);
     v.choice("recompute", recompute, {"none", "layer"},
              "none: keep what the backward pass needs; layer: keep each layer's input and run the layer again. The same result");
   }
@@ -394,7 +400,7 @@ std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places
 
 /// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads,
 /// the recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
-/// optimizer_sharding, recompute, max_num_seqs, run.output, save_freq, keep_last, …) is left out; of cluster only max_staleness counts, in
+/// optimizer_sharding, parameter_sharding, recompute, max_num_seqs, run.output, save_freq, keep_last, …) is left out; of cluster only max_staleness counts, in
 /// rl. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 

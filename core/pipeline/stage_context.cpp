@@ -35,6 +35,7 @@ std::vector<records::Group> answered_by_team(const StageContext& c, model::Causa
   if (questions.size() > 0) count = std::min(count, static_cast<int64_t>(questions.size()));  // no question twice
   const int64_t begin = count * c.team.index() / c.team.size(), end = count * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
+  const auto in_use = model.use_all();
   eval::answer(mine, model, c.tokenizer, c.recipe.eval.rollout, scorer, {c.seed(), purpose, 0}, {});
   return gather_summaries(c.team, mine);
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/model/expert_exchange.h"
+#include "core/model/parameter_sharding.h"
 #include "core/records/records.pb.h"
 
 namespace cohort::model {
@@ -97,6 +98,10 @@ class Team {
   /// Through which members share the routed experts while training (cluster.expert_parallel_size); null: each runs all. Not collective.
   /// Its members are neighbours: those of this team from a multiple of its size on.
   virtual model::ExpertExchange* expert_exchange() { return nullptr; }
+
+  /// Through which the members that train divide a model's parameters (trainer.parameter_sharding), in the slices of slice(); null: there is
+  /// nobody to divide them with. Of trainers(). Not collective.
+  virtual model::ParameterSharding* parameter_sharding() { return nullptr; }
 
   /// True everywhere if true anywhere. Stop requests go through this, so that all members stop at the same step.
   virtual bool any(bool mine) = 0;

@@ -38,6 +38,12 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
   }
 }
 
+/// Through which this member divides its models' parameters with others; null: it does not.
+model::ParameterSharding* parameter_sharding(const StageContext& context) {
+  Team* trainers = context.team.trainers();
+  return trainers && context.recipe.trainer.parameter_sharding == "full" ? trainers->parameter_sharding() : nullptr;
+}
+
 /// What this member updates of `count` parameters: nothing where it does not train.
 std::pair<int64_t, int64_t> optimizer_range(const StageContext& context, int64_t count) {
   const Team* trainers = context.team.trainers();
@@ -63,6 +69,8 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
       progress_(context.stage.name, steps, context.team.leads()) {
   model_.set_recompute(context.recipe.trainer.recompute == "layer");
   if (context.recipe.trainer.resume_mode == "auto") restore();
+  model_.shard_parameters(parameter_sharding(context));
+  if (reference_) reference_->shard_parameters(parameter_sharding(context));
   agree();
   progress_.start_at(first_step_);
 }
@@ -164,6 +172,7 @@ void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
 
 void TrainingSession::save(int64_t steps_done, bool must) {
   std::string state = on_save ? on_save() : "";
+  const auto values_in_use = model_.use_all(), reference_in_use = reference_ ? reference_->use_all() : nullptr;
   const at::Tensor moment1 = whole_moment(optimizer_.first_moment()), moment2 = whole_moment(optimizer_.second_moment());
   if (context_.team.leads()) {
     require_finite(model_, context_.stage.name);
@@ -219,6 +228,7 @@ void TrainingSession::after_update(int64_t step, const train::Optimizer::Step& u
   const auto parts = context_.team.trainers()->gather(to_bytes(dump));
   const std::string what = fmt::format("{} step {}: loss {}, gradient norm {}: not finite, no update was made", context_.stage.name,
                                        step + 1, loss, update.grad_norm);
+  const auto in_use = model_.use_all();
   if (context_.team.leads()) {
     dump.clear_samples();
     for (const std::string& part : parts)

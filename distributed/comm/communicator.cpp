@@ -274,6 +274,26 @@ void Communicator::share_slices(const Call& call, std::span<float> values) {
   state_->transport->transfer(call, outgoing, incoming);
 }
 
+void Communicator::gather_ranges(std::string_view label, std::span<float> values, std::span<const std::pair<size_t, size_t>> wanted) {
+  const Call call = next_call(Operation::kAllGatherSlices, label);
+  require(call, wanted.size() == static_cast<size_t>(size()), fmt::format("{} ranges for {} ranks", wanted.size(), size()));
+  const auto part = [&](int from, int to) {
+    const auto [begin, end] = wanted[static_cast<size_t>(to)];
+    require(call, begin <= end && end <= values.size(), fmt::format("there are no values {} to {} of {}", begin, end, values.size()));
+    const auto [slice, length] = slice_of(values.size(), from, size());
+    const size_t first = std::max(begin, slice), last = std::min(end, slice + length);
+    return first < last ? values.subspan(first, last - first) : std::span<float>();
+  };
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
+  for (int peer : others()) {
+    if (const std::span<float> theirs = part(rank(), peer); !theirs.empty()) outgoing.push_back({peer, as_view(theirs)});
+    if (const std::span<float> mine = part(peer, rank()); !mine.empty())
+      incoming.push_back({.peer = peer, .place = as_bytes(mine), .placed = true});
+  }
+  state_->transport->transfer(call, outgoing, incoming);
+}
+
 Communicator Communicator::split(std::string_view label, int colour) {
   const std::array<int, 2> mine = {colour, state_->transport->last_group()};
   const auto all = all_gather(label, {reinterpret_cast<const char*>(mine.data()), sizeof mine});

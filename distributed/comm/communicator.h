@@ -74,6 +74,11 @@ class Communicator {
   /// In place: every rank's slice (slice_of) of its values, on every rank. All ranks must pass the same length.
   void all_gather_slices(std::string_view label, std::span<float> values);
 
+  /// In place: rank r gets values [wanted[r].first, wanted[r].second), each from the rank in whose slice (slice_of) it is; its own slice
+  /// stays. `wanted` has an entry per rank and is the same on all, and so is the length of values. Ranks that have nothing for each other
+  /// do not wait for each other.
+  void gather_ranges(std::string_view label, std::span<float> values, std::span<const std::pair<size_t, size_t>> wanted);
+
   /// The ranks that pass the same colour, as a group of their own in the order of this one. Collective over this group. It shares this
   /// group's deadline and, after a Fault, its end.
   Communicator split(std::string_view label, int colour);

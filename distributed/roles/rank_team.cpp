@@ -37,7 +37,10 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 }  // namespace
 
 RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size, const comm::NcclOptions& nccl)
-    : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks), nccl_(nccl) {
+    : communicator_(std::move(communicator)),
+      trainer_count_(communicator_.size() - rollout_ranks),
+      nccl_(nccl),
+      sharding_(communicator_) {
   if (rollout_ranks > 0) {
     const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
     auto& mine = rolls_out ? rollouts_ : trainers_;
@@ -175,14 +178,27 @@ uint64_t RankTeam::publish(model::CausalLM& model, uint64_t version) {
   if (!split()) return version;
   if (!transfer_ || transferred_ != model.parameters().values().data_ptr()) {  // a stage has one model
     transferred_ = model.parameters().values().data_ptr();
-    auto tensors = weights::tensors_of(model);
-    std::vector<weights::TensorInfo> infos;
-    for (const auto& [info, values] : tensors) infos.push_back(info);
-    weights::Layout from(static_cast<size_t>(size())), to(static_cast<size_t>(size()));
-    for (int rank = 0; rank < size(); ++rank) (rank < trainer_count_ ? from : to)[static_cast<size_t>(rank)] = weights::whole(infos);
-    transfer_ = std::make_unique<weights::Transfer>(communicator_, std::move(tensors), from, to);
+    transfer_ = make_transfer(model);
   }
-  return transfer_->run(version, [&] { return weights::canary_logprobs(model); });
+  if (!model.sharded()) return transfer_->run(version, [&] { return weights::canary_logprobs(model); });
+  std::vector<float> canary;
+  {
+    const auto in_use = model.use_layers();  // a pass that all trainers make
+    canary = weights::canary_logprobs(model);
+  }
+  return transfer_->run(version, [&] { return canary; });
+}
+
+std::unique_ptr<weights::Transfer> RankTeam::make_transfer(const model::CausalLM& model) {
+  const bool sharded = any(model.sharded());  // on the trainers, as a rollout rank must know
+  auto tensors = weights::tensors_of(model);
+  std::vector<weights::TensorInfo> infos;
+  for (const auto& [info, values] : tensors) infos.push_back(info);
+  weights::Layout from(static_cast<size_t>(size())), to(static_cast<size_t>(size()));
+  for (int rank = 0; rank < trainer_count_; ++rank)
+    from[static_cast<size_t>(rank)] = sharded ? weights::flat_slice(infos, model.parameters().all().size(), rank, trainer_count_) : weights::whole(infos);
+  for (int rank = trainer_count_; rank < size(); ++rank) to[static_cast<size_t>(rank)] = weights::whole(infos);
+  return std::make_unique<weights::Transfer>(communicator_, std::move(tensors), from, to);
 }
 
 std::vector<records::Group> RankTeam::exchange(std::vector<records::Group> mine, const Owner& owner) {

@@ -29,6 +29,7 @@
 #include "distributed/comm/nccl_group.h"
 #include "distributed/control/tickets.h"
 #include "distributed/parallel/rank_expert_exchange.h"
+#include "distributed/parallel/rank_parameter_sharding.h"
 #include "distributed/roles/coordinator.h"
 #include "distributed/weights/transfer.h"
 
@@ -67,6 +68,7 @@ class RankTeam final : public pipeline::Team {
   void all_gather(at::Tensor flat) override;
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
   model::ExpertExchange* expert_exchange() override { return experts_.get(); }
+  model::ParameterSharding* parameter_sharding() override { return &sharding_; }
   bool any(bool mine) override;
   void barrier(const char* label) override;
 
@@ -79,6 +81,8 @@ class RankTeam final : public pipeline::Team {
   comm::Communicator& dealt_among() { return split() ? rollouts_->communicator_ : communicator_; }
   /// Every member knows who rolls out what from here on; the ledger too, where rank 0 rolls out.
   void record(const records::Assignment& assignment);
+  /// Placement split, collective: how the trainers' weights get to the rollout ranks. Of a sharded model each trainer sends its slice.
+  std::unique_ptr<weights::Transfer> make_transfer(const model::CausalLM& model);
   /// Placement split: every rank, and the ledger, learns which rank rolled out what.
   void learn_round();
   /// My groups as bytes for each member. Fault unless they are exactly those I was assigned.
@@ -104,6 +108,7 @@ class RankTeam final : public pipeline::Team {
   std::unique_ptr<parallel::RankExpertExchange> experts_;
   control::Tickets* tickets_ = nullptr;
   uint64_t deals_ = 0;  // by tickets
+  parallel::RankParameterSharding sharding_;
   uint64_t step_ = 0;
   std::map<uint64_t, int> round_;  // group id → rank that rolls it out; every member knows all
   Ledger ledger_;                  // on the coordinator only

@@ -49,6 +49,21 @@ Slice rows(const std::vector<TensorInfo>& tensors, size_t t, int64_t part, int64
   return {t, count * part / parts * length, count * (part + 1) / parts * length};
 }
 
+std::vector<Slice> flat_slice(const std::vector<TensorInfo>& tensors, size_t count, int64_t part, int64_t parts) {
+  int64_t length = 0, offset = 0;
+  for (size_t t = 0; t < count; ++t) length += tensors[t].elements();
+  const int64_t begin = length * part / parts, end = length * (part + 1) / parts;
+  std::vector<Slice> slices;
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    const int64_t elements = tensors[t].elements();
+    const int64_t first = t < count ? std::clamp<int64_t>(begin - offset, 0, elements) : 0;
+    const int64_t last = t < count ? std::clamp<int64_t>(end - offset, 0, elements) : elements;
+    if (first < last) slices.push_back({t, first, last});
+    offset += elements;
+  }
+  return slices;
+}
+
 std::vector<Move> plan_transfer(const std::vector<TensorInfo>& tensors, const Layout& from, const Layout& to) {
   if (from.size() != to.size()) throw Fault(fmt::format("weight plan: layouts of {} and {} ranks", from.size(), to.size()));
   check_layout(tensors, from), check_layout(tensors, to);

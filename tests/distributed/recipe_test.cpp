@@ -45,12 +45,16 @@ const std::vector<Settings> kWays = {{},
                                      {"trainer.optimizer_sharding=zero1"},
                                      {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
                                      {"cluster.expert_parallel_size=2"},
-                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"}};
+                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+                                     {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"},
+                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1",
+                                      "trainer.parameter_sharding=full", "trainer.recompute=layer"}};
 const Settings kFour = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1"};
+const Settings kFourFull = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"};
 
 std::vector<Settings> ways(int ranks) {
   std::vector<Settings> all = kWays;
-  if (ranks == 4) all.push_back(kFour);
+  if (ranks == 4) all.insert(all.end(), {kFour, kFourFull});
   return all;
 }
 
@@ -125,12 +129,12 @@ struct Leg {
     return all;
   }
 };
-const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}, {3, kWays[4], 1}};
+const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1},
+                                  {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
 /// Long answers are interrupted.
 const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=3", "stages.zero.rollout.oversample=1.5", "stages.zero.steps=4"};
-
 const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
-                                 {1, kWays[2]}, {2, kWays[3]}, {2, kWays[0], 1}, {4, kFour}};
+                                 {1, kWays[2]}, {2, kWays[3]}, {2, kWays[5]}, {3, kWays[6], 1}, {2, kWays[0], 1}, {4, kFour}};
 
 }  // namespace
 
@@ -277,6 +281,7 @@ TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, howev
   world.barrier("recipe test folder");
   std::vector<Settings> all = ways(world.size());
   all.push_back(Leg{world.size(), kWays[1], world.size() / 2}.all_settings());  // 2 ranks: 1 trains; 4 ranks: 2 train
+  all.push_back(Leg{world.size(), kWays[5], world.size() / 2}.all_settings());
   for (size_t way = 0; way < all.size(); ++way) {
     const Recipe recipe = recipe_in(scratch.path / std::to_string(way), all[way]);
     roles::RankTeam team = team_of(world, recipe);

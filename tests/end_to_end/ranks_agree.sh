@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 1, 2 and 4 ranks, a sharded optimizer, shared experts, recomputed layers, ranks that only roll out beside ranks that only train, and another micro-batch size: the
+# 1, 2 and 4 ranks, a sharded optimizer, sharded parameters, shared experts, recomputed layers, ranks that only roll out beside ranks that only train, and another micro-batch size: the
 # same samples, metrics and weights of smoke's stages, to the bit. With answers one step old, and with partial rollouts: the same for every number of ranks, and other than without.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 
@@ -15,9 +15,10 @@ run four 4
 run zero1 2 trainer.optimizer_sharding=zero1
 run zero1_again 4 trainer.optimizer_sharding=zero1 trainer.recompute=layer
 run experts 4 cluster.expert_parallel_size=4 trainer.optimizer_sharding=zero1 trainer.recompute=layer
+run parameters 4 cluster.expert_parallel_size=2 trainer.optimizer_sharding=zero1 trainer.parameter_sharding=full
 run small 2 trainer.micro_batch_size=3
 run split 2 cluster.placement=split cluster.rollout_ranks=1
-run split_more 4 cluster.placement=split cluster.rollout_ranks=2 cluster.expert_parallel_size=2 trainer.optimizer_sharding=zero1
+run split_more 4 cluster.placement=split cluster.rollout_ranks=2 cluster.expert_parallel_size=2 trainer.optimizer_sharding=zero1 trainer.parameter_sharding=full
 run stale 1 cluster.max_staleness=1
 run stale_split 2 cluster.max_staleness=1 cluster.placement=split cluster.rollout_ranks=1
 run stale_more 3 cluster.max_staleness=1 cluster.placement=split cluster.rollout_ranks=1
@@ -40,7 +41,7 @@ agree() { # NAME OTHER TOLERANCE: of metrics; samples and weights to the bit
   done
   python3 "$source_dir/tests/end_to_end/compare_metrics.py" "$work/$one/metrics.jsonl" "$work/$other/metrics.jsonl" "$3"
 }
-for other in two four zero1 zero1_again experts split split_more; do agree one "$other" 0; done
+for other in two four zero1 zero1_again experts parameters split split_more; do agree one "$other" 0; done
 agree one small 1e-6
 agree stale stale_split 0
 agree stale stale_more 0
@@ -49,4 +50,4 @@ grep -q '"policy_versions"' "$work/parts/samples/zero.jsonl" || fail "no answer 
 cmp -s "$work/one/samples/zero.jsonl" "$work/stale/samples/zero.jsonl" && fail "answers one step old made no difference"
 grep -q '"staleness/mean":1' "$work/stale_split/metrics.jsonl" || fail "no staleness in the metrics"
 python3 "$source_dir/tests/end_to_end/compare_metrics.py" --logprobs "$work/one/metrics.jsonl"
-echo "1, 2 and 4 ranks, split and not, a sharded optimizer, shared experts, recomputed layers and micro-batches of 3 agree; so do 1, 2 and 3 ranks with answers one step old, and 1 and 3 with partial rollouts"
+echo "1, 2 and 4 ranks, split and not, a sharded optimizer, sharded parameters, shared experts, recomputed layers and micro-batches of 3 agree; so do 1, 2 and 3 ranks with answers one step old, and 1 and 3 with partial rollouts"

@@ -229,6 +229,14 @@ TEST_CASE("values that do not go together") {
   CHECK(problems(with({}), {}, 8) == Lines{"c.yaml:3: trainer.reduction_slots: expected a multiple of the 8 ranks (dp 8 x ep 1), found 4"});
 }
 
+TEST_CASE("parameters are sharded where the optimizer is") {
+  CHECK(problems(with({}), {"trainer.parameter_sharding=full"}, 2) ==
+        Lines{"command line: trainer.parameter_sharding: expected none unless optimizer_sharding is zero1, whose slices it shares, found "
+              "full"});
+  CHECK(problems(with({}), {"trainer.parameter_sharding=full", "trainer.optimizer_sharding=zero1"}, 2).empty());
+  CHECK(problems(with({}), {"trainer.parameter_sharding=some"}, 2).size() == 1);
+}
+
 TEST_CASE("ranks share experts where both can be divided, and where there are any") {
   const std::map<size_t, std::string> mixture = {{2, "model: {preset: deepseek_v3_tiny}"}, {3, "cluster: {expert_parallel_size: 3}"}};
   CHECK(problems(with(mixture), {}, 4) == Lines{"c.yaml:3: cluster.expert_parallel_size: expected a divisor of the 4 ranks, found 3",

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
+#include <string>
 
 #include "core/model/causal_lm.h"
 #include "core/model/kv_cache.h"
@@ -38,6 +41,30 @@ TEST_CASE("the cache that is planned is the cache that is allocated, but for the
   }
   // DeepSeek-V3: 576 floats per token and layer, and the latent's 512 once more.
   CHECK(kv_cache_bytes(shape("deepseek_v3"), 1, 1) == 61 * (576 + 512) * 4);
+}
+
+TEST_CASE("what is gathered beyond a slice is what is outside of the layers and the largest of them, with a rank's experts") {
+  for (const char* preset : {"deepseek_v3_tiny", "dense_tiny", "calibration_b"}) {
+    CAPTURE(preset);
+    const model::Architecture a = shape(preset);
+    const model::CausalLM model(a, 1);
+    std::map<std::string, int64_t> by_layer;  // "" for what is outside of the layers
+    for (const model::Parameter& p : model.parameters().all()) {
+      const bool inside = p.name.starts_with("model.layers.");
+      const std::string layer = inside ? p.name.substr(0, p.name.find('.', 13)) : "";
+      by_layer[layer] += p.name.find(".experts.") == std::string::npos ? p.value.numel() : p.value.numel() / 4;
+    }
+    int64_t largest = 0;
+    for (const auto& [layer, numbers] : by_layer)
+      if (!layer.empty()) largest = std::max(largest, numbers);
+    CHECK(gathered_bytes(a, a.n_routed_experts > 0 ? 4 : 1) == 4 * (by_layer[""] + largest));
+  }
+}
+
+TEST_CASE("gradients: one buffer, and the tree's where a rank has several parts") {
+  CHECK(gradient_bytes(10, 1) == 40);
+  CHECK(gradient_bytes(10, 2) == 120);
+  CHECK(gradient_bytes(10, 4) == 160);
 }
 
 TEST_CASE("parameters that are planned are those of a model") {

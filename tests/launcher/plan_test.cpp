@@ -75,5 +75,30 @@ TEST_CASE("sharding the optimizer divides the moments, recomputing leaves a laye
   CHECK(*find_part(plain, "moments") == *find_part(again, "moments"));
 }
 
+TEST_CASE("sharded parameters: the larger of training in pieces and sampling with all") {
+  const std::vector<std::string> full = {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"};
+  const auto zero = [&](std::vector<std::string> settings, const std::vector<std::string>& more) {
+    settings.insert(settings.end(), more.begin(), more.end());
+    return make_plan(read_recipe(kRecipe, "c.yaml", settings, 0), 4)[1];
+  };
+  const StagePlan whole = zero({"trainer.optimizer_sharding=zero1"}, {}), training = zero(full, {});
+  CHECK(*find_part(training, "weights") == *find_part(whole, "weights") / 4);
+  CHECK(*find_part(training, "reference") == *find_part(whole, "reference") / 4);
+  CHECK(*find_part(training, "gradients") == *find_part(whole, "gradients"));
+  CHECK(*find_part(training, "gathered weights") > 0);
+  CHECK(find_part(training, "kv cache") == nullptr);
+  CHECK(training.memory.total() < whole.memory.total());
+
+  const std::vector<std::string> small_step = {"trainer.micro_batch_size=1", "trainer.recompute=layer", "stages.zero.train_batch_size=512"};
+  const StagePlan sampling = zero(full, small_step);
+  CHECK(*find_part(sampling, "weights") == *find_part(whole, "weights"));
+  CHECK(find_part(sampling, "gradients") == nullptr);
+  CHECK(find_part(sampling, "kv cache") != nullptr);
+  CHECK(sampling.memory.total() < zero({"trainer.optimizer_sharding=zero1"}, small_step).memory.total());
+  // Alone there is nobody to divide with.
+  const pipeline::Recipe recipe = read_recipe(kRecipe, "c.yaml", full, 0);
+  CHECK(*find_part(make_plan(recipe, 1)[1], "weights") == *find_part(whole, "weights"));
+}
+
 }  // namespace
 }  // namespace cohort::launcher

@@ -27,6 +27,7 @@ class ForwardingTeam : public pipeline::Team {
   void all_gather(at::Tensor flat) override { team_.all_gather(flat); }
   at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }
   model::ExpertExchange* expert_exchange() override { return team_.expert_exchange(); }
+  model::ParameterSharding* parameter_sharding() override { return team_.parameter_sharding(); }
   bool any(bool mine) override { return team_.any(mine); }
   void barrier(const char* label) override { team_.barrier(label); }
 

@@ -388,6 +388,7 @@ class RlRun {
 
   void fill(Rollout& r, model::CausalLM& model, std::vector<float> TrainSample::*member) {
     const at::NoGradGuard no_grad;
+    const auto in_use = model.use_layers();
     for (auto& [id, group] : r.mine)
       for_micro_batches(pointers(group), [&](const std::vector<TrainSample*>& samples) {
         std::vector<model::Completion> batch;
@@ -396,6 +397,7 @@ class RlRun {
         const float* next = logprob.data_ptr<float>();
         for (auto* s : samples) s->*member = {next, next + s->tokens.completion.size()}, next += s->tokens.completion.size();
       });
+    model.join_passes();
   }
 
   static std::vector<TrainSample*> pointers(TrainGroup& group) {

@@ -227,6 +227,39 @@ TEST_CASE("reduce_scatter in several pieces") {
   on_mpi([](Communicator world) { check_slices(world, (size_t{1} << 22) + 5); });
 }
 
+TEST_CASE("gather_ranges brings each rank what it wants, from the owners, and nothing else") {
+  for (size_t length : {size_t{0}, size_t{5}, size_t{1000}, size_t{1001}})
+    everywhere([length](Communicator world) {
+      const size_t ranks = static_cast<size_t>(world.size());
+      const auto owner = [&](size_t i) {
+        int rank = 0;
+        while (slice_of(length, rank, world.size()).first + slice_of(length, rank, world.size()).second <= i) ++rank;
+        return rank;
+      };
+      std::vector<std::vector<std::pair<size_t, size_t>>> all(3);
+      for (size_t r = 0; r < ranks; ++r) {
+        all[0].emplace_back(0, length);                                        // everything
+        all[1].emplace_back(length / 3, length / 3 + length / 2);              // the same part of it
+        all[2].emplace_back(length * (r % 2) / 2, length * (r % 2 + 1) / 2);  // the one or the other half
+      }
+      for (const auto& wanted : all) {
+        std::vector<float> values(length, -1.0F);
+        for (size_t i = 0; i < length; ++i)
+          if (owner(i) == world.rank()) values[i] = static_cast<float>(i);
+        world.gather_ranges("values", values, wanted);
+        const auto [begin, end] = wanted[static_cast<size_t>(world.rank())];
+        for (size_t i = 0; i < length; ++i) {
+          const bool here = owner(i) == world.rank() || (i >= begin && i < end);
+          expect(values[i] == (here ? static_cast<float>(i) : -1.0F), "what was wanted, and nothing else, at " + std::to_string(i));
+        }
+      }
+      std::vector<std::pair<size_t, size_t>> beyond(ranks, {0, length + 1}), few(ranks - 1);
+      std::vector<float> values(length);
+      if (ranks > 1) expect(!test::fault_of([&] { world.gather_ranges("values", values, beyond); }).empty(), "no range beyond the end");
+      expect(!test::fault_of([&] { world.gather_ranges("values", values, few); }).empty(), "a range for every rank");
+    });
+}
+
 TEST_CASE("slices cover everything once, in rank order") {
   for (size_t length : {size_t{0}, size_t{2}, size_t{7}, size_t{64}, size_t{1} << 40}) {
     for (int ranks : {1, 2, 3, 7, 512}) {

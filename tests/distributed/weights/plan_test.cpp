@@ -118,6 +118,19 @@ TEST_CASE("senders that hold the same share the work") {
         std::vector<Move>{{0, 0, 15, 0, 2}, {0, 15, 30, 1, 2}, {1, 0, 40, 0, 2}, {1, 40, 80, 1, 2}, {2, 0, 3, 0, 2}, {2, 3, 7, 1, 2}});
 }
 
+TEST_CASE("slices of tensors laid end to end, and what is on every rank besides") {
+  CHECK((flat_slice(kTensors, 2, 0, 3) == std::vector<Slice>{{0, 0, 30}, {1, 0, 6}, {2, 0, 7}}));  // 110 numbers: to 36, to 73
+  CHECK((flat_slice(kTensors, 2, 1, 3) == std::vector<Slice>{{1, 6, 43}, {2, 0, 7}}));
+  CHECK((flat_slice(kTensors, 2, 2, 3) == std::vector<Slice>{{1, 43, 80}, {2, 0, 7}}));
+  CHECK((flat_slice(kTensors, 3, 0, 1) == whole(kTensors)));
+  for (int parts : {1, 2, 3, 5}) {
+    Layout from;
+    for (int part = 0; part < parts; ++part) from.push_back(flat_slice(kTensors, 3, part, parts));
+    const auto [sides, to] = side_by_side(from, experts_shared(1, 1));
+    CHECK(wrong(sides, to, plan_transfer(kTensors, sides, to)) == "");
+  }
+}
+
 TEST_CASE("a plan that cannot be made says what is missing") {
   auto [from, to] = side_by_side(flat_shards(2), experts_shared(1, 1));
   from[1].erase(from[1].begin() + 1);

@@ -1,0 +1,90 @@
+#include "core/model/paged_tensor.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace cohort::model {
+namespace {
+
+size_t page_size() {
+  static const auto size = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+size_t whole_pages(size_t bytes) { return (bytes + page_size() - 1) / page_size() * page_size(); }
+
+struct Pages {
+  char* begin;
+  size_t bytes;
+};
+
+Pages all_pages(const at::Tensor& flat) { return {static_cast<char*>(flat.data_ptr()), whole_pages(flat.nbytes())}; }
+
+/// Those that hold nothing but [begin, end). Nothing lies behind the last number, so its page counts as its own.
+Pages pages_within(const at::Tensor& flat, int64_t begin, int64_t end) {
+  const size_t first = whole_pages(static_cast<size_t>(begin) * sizeof(float));
+  const size_t stop = end == flat.numel() ? whole_pages(flat.nbytes()) : static_cast<size_t>(end) * sizeof(float) / page_size() * page_size();
+  return {static_cast<char*>(flat.data_ptr()) + first, stop > first && end > begin ? stop - first : 0};
+}
+
+/// Those that hold any of [begin, end).
+Pages pages_with(const at::Tensor& flat, int64_t begin, int64_t end) {
+  const size_t first = static_cast<size_t>(begin) * sizeof(float) / page_size() * page_size();
+  const size_t stop = whole_pages(static_cast<size_t>(end) * sizeof(float));
+  return {static_cast<char*>(flat.data_ptr()) + first, end > begin ? stop - first : 0};
+}
+
+void require(int result, const char* call, const Pages& pages) {
+  if (result != 0) throw Fault(fmt::format("{} of {} bytes of parameters: {}", call, pages.bytes, std::strerror(errno)));
+}
+
+void give_back(const Pages& pages) {
+  if (pages.bytes > 0) require(madvise(pages.begin, pages.bytes, MADV_DONTNEED), "madvise", pages);
+}
+
+void protect(const Pages& pages, int access) {
+  if (pages.bytes > 0) require(mprotect(pages.begin, pages.bytes, access), "mprotect", pages);
+}
+
+}  // namespace
+
+at::Tensor paged_zeros(int64_t numbers) {
+  if (numbers == 0) return at::zeros({0}, at::kFloat);
+  const size_t bytes = whole_pages(static_cast<size_t>(numbers) * sizeof(float));
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw Fault(fmt::format("no memory for {} bytes of parameters: {}", bytes, std::strerror(errno)));
+  return at::from_blob(memory, {numbers}, [bytes](void* data) { munmap(data, bytes); }, at::kFloat);
+}
+
+void keep_pages_small(const at::Tensor& flat) {
+  madvise(all_pages(flat).begin, all_pages(flat).bytes, MADV_NOHUGEPAGE);  // fails where the kernel has no huge ones
+}
+
+void close_pages(const at::Tensor& flat, int64_t begin, int64_t end) {
+  const Pages pages = pages_within(flat, begin, end);
+  give_back(pages);
+  protect(pages, PROT_NONE);
+}
+
+void open_pages(const at::Tensor& flat, int64_t begin, int64_t end) { protect(pages_with(flat, begin, end), PROT_READ | PROT_WRITE); }
+
+void clear_pages(const at::Tensor& flat) { give_back(all_pages(flat)); }
+
+int64_t resident_bytes(const at::Tensor& flat) {
+  const Pages pages = all_pages(flat);
+  std::vector<unsigned char> there(pages.bytes / page_size());
+  if (!there.empty()) require(mincore(pages.begin, pages.bytes, there.data()), "mincore", pages);
+  const auto count = std::count_if(there.begin(), there.end(), [](unsigned char page) { return (page & 1) != 0; });
+  return static_cast<int64_t>(count) * static_cast<int64_t>(page_size());
+}
+
+}  // namespace cohort::model
