@@ -1,7 +1,6 @@
 // A save that is killed at every system call: a process saves step 2 beside step 1 under ptrace(2) and is killed when it enters, and when it
 // leaves, its n-th call, for every n. What the disk holds is then what the calls before have done. (What a power cut loses of it is another
 // question; for that the order of fsync and rename is looked at, too.)
-#include <fcntl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -9,11 +8,12 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <set>
 
-#include "core/base/log.h"
 #include "tests/core/base/temp_dir.h"
 #include "tests/core/train/small_state.h"
 
@@ -86,7 +86,10 @@ std::string text_at(pid_t child, uint64_t address) {
 }  // namespace
 
 TEST_CASE("a save that is killed at any system call leaves step N or N-1, and can be made again") {
-  if (!can_trace()) return WARN("skipped: this machine does not let processes be traced");
+  if (!can_trace()) {
+    WARN("skipped: this machine does not let processes be traced");
+    return;
+  }
   const TempDir folder;
   const std::string fresh = folder / "fresh", run = folder / "run";
   for (const uint64_t step : {0, 1}) save_small(fresh, step);
@@ -110,7 +113,10 @@ TEST_CASE("a save that is killed at any system call leaves step N or N-1, and ca
 }
 
 TEST_CASE("what a save writes is on the disk before the rename, and the rename before anything is deleted") {
-  if (!can_trace()) return WARN("skipped: this machine does not let processes be traced");
+  if (!can_trace()) {
+    WARN("skipped: this machine does not let processes be traced");
+    return;
+  }
   const TempDir folder;
   for (const uint64_t step : {0, 1}) save_small(folder.path(), step);
   const pid_t child = start_saving(folder.path());
