@@ -112,7 +112,7 @@ std::string TeamCheckpoint::first_problem(const std::vector<std::string>& all) {
 
 std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const TeamState& state) {
   if (save_) throw Fault(folder_ + ": a second checkpoint was begun before the first had ended");
-  const uint64_t step = std::stoull(team_.gather(std::to_string(manifest.step()))[0]);
+  const uint64_t step = manifest.step();
   std::string problem;
   if (team_.leads()) {
     try {
@@ -125,7 +125,7 @@ std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const Te
   if (problem = first_problem(team_.gather(problem)); !problem.empty()) return problem;
   auto save = std::make_unique<Save>();
   save->manifest = std::move(manifest);
-  save->manifest.set_step(step), save->manifest.set_layout(layout_);
+  save->manifest.set_layout(layout_);
   if (Team* trainers = team_.trainers()) {
     save->copy.sections = state.sections;
     for (const SectionPart& part : state.parts) save->copy.parts.push_back({part.section, part.begin, part.values.clone()});

@@ -60,8 +60,8 @@ class TeamCheckpoint {
     double seconds = 0.0;    ///< from begin() until it was committed, or given up
   };
 
-  /// Collective. Copies the parts of `state` and begins to write them; the parts of all members together must be every section once. Stage,
-  /// step and counters come from the leader's `manifest`. No save may be in flight. Returns a problem that was there at once, or "".
+  /// Collective. Copies the parts of `state` and begins to write them; the parts of all members together must be every section once. Stage
+  /// and counters come from the leader's `manifest`; the step is the same on all. No save may be in flight. Returns a problem that was there at once, or "".
   std::string begin(records::CheckpointManifest manifest, const TeamState& state);
 
   /// Collective; one small gather while a save is in flight, nothing otherwise. The outcome, once all members have written.

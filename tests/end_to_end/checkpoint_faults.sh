@@ -5,7 +5,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 config=$source_dir/tests/support/mini.yaml
 command -v strace >/dev/null || { echo "skipped: strace is not installed (scripts/setup.sh installs it)"; exit 0; }
-strace -o /dev/null true 2>/dev/null || { echo "skipped: this machine does not let processes be traced"; exit 0; }
+strace -f --seccomp-bpf -o /dev/null true 2>/dev/null || { echo "skipped: this machine does not let processes be traced"; exit 0; }
 short=(stages.rl.steps=20 run.samples_per_step=0)
 
 steps_of() { # RUN: the numbers of the steps that verify, newest first
@@ -28,7 +28,7 @@ inject() { # WORDS FAULT PATH… : of a run; the save of step 10 must fail with 
   local words=$1 fault=$2 run=run_$((++runs)) paths=() path
   shift 2
   for path in "$@"; do paths+=(-P "$work/$run/checkpoints/rl/$path"); done
-  strace -f -qq -o /dev/null -e "inject=$fault" "${paths[@]}" \
+  strace -f --seccomp-bpf -qq -o /dev/null -e "trace=${fault%%:*}" -e "inject=$fault" "${paths[@]}" \
     "$build/cohort" train "$config" run.output="$work/$run" "${short[@]}" >"$work/$run.log" 2>&1 || { tail -5 "$work/$run.log"; fail "$fault: the run did not go on"; }
   grep -qE "no checkpoint was saved: step 10, rank 0: .*$words.*; training goes on" "$work/$run.log" || { cat "$work/$run.log"; fail "$fault: expected \"$words\""; }
   [ "$(grep -c 'no checkpoint was saved' "$work/$run.log")" -eq 1 ] || fail "$fault: more than one save failed"
@@ -51,7 +51,7 @@ echo "$runs runs with a save that failed: the next save and the weights as if no
 kills=0
 for call in write:when=2 fsync:when=1 fsync:when=2 fsync:when=3 fsync:when=4 rename:when=1 rename:when=2 unlinkat:when=1; do
   run=killed_$((++kills))
-  strace -f -qq -o /dev/null -e "inject=${call%%:*}:signal=KILL:${call#*:}" -P "$work/$run/checkpoints/rl/step_10.tmp" \
+  strace -f --seccomp-bpf -qq -o /dev/null -e "trace=${call%%:*}" -e "inject=${call%%:*}:signal=KILL:${call#*:}" -P "$work/$run/checkpoints/rl/step_10.tmp" \
     -P "$work/$run/checkpoints/rl/step_10" -P "$work/$run/checkpoints/rl" -P "$work/$run/checkpoints/rl/LATEST" -P "$work/$run/checkpoints/rl/step_10.tmp/shard_0_of_1.bin" \
     "$build/cohort" train "$config" run.output="$work/$run" "${short[@]}" >"$work/$run.log" 2>&1 && fail "$call: the run was not killed"
   newest=$(steps_of "$run" | head -1)

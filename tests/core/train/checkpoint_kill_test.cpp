@@ -147,8 +147,10 @@ TEST_CASE("what a save writes is on the disk before the rename, and the rename b
       latest = true;
     }
     if ((r.orig_rax == SYS_unlinkat || r.orig_rax == SYS_rmdir || r.orig_rax == SYS_unlink) && renamed &&
-        text_at(child, r.orig_rax == SYS_unlinkat ? r.rsi : r.rdi).find("LATEST.tmp") == std::string::npos)
-      CHECK(latest), deleted = true;
+        text_at(child, r.orig_rax == SYS_unlinkat ? r.rsi : r.rdi).find("LATEST.tmp") == std::string::npos) {
+      CHECK(latest);
+      deleted = true;
+    }
   }
   CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
   CHECK((renamed && durable && latest && deleted));
