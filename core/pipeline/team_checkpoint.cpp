@@ -93,6 +93,11 @@ std::vector<int64_t> to_steps(const std::string& words) {
   return steps;
 }
 
+template <class Result>
+bool is_done(const std::future<Result>& work) {
+  return !work.valid() || work.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
 }  // namespace
 
 TeamCheckpoint::TeamCheckpoint(Team& team, std::string folder, std::string layout, int64_t keep_last)
@@ -151,19 +156,31 @@ std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const Te
 
 std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::poll() {
   if (!save_) return std::nullopt;
-  const bool written = !save_->writing.valid() || save_->writing.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  for (const std::string& done : team_.gather(written ? "written" : ""))
-    if (done.empty()) return std::nullopt;
-  return settle();
+  const bool done = save_->all_written ? is_done(save_->committing) : is_done(save_->writing);
+  for (const std::string& other : team_.gather(done ? "done" : ""))
+    if (other.empty()) return std::nullopt;
+  return advance();
 }
 
 std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::wait() {
   if (!save_) return std::nullopt;
-  if (save_->writing.valid()) save_->writing.wait();
-  return settle();
+  if (!save_->all_written)
+    if (auto outcome = advance()) return outcome;
+  return advance();
 }
 
-TeamCheckpoint::Outcome TeamCheckpoint::settle() {
+std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::advance() {
+  if (!save_->all_written) return collect();
+  std::string problem;
+  try {
+    if (save_->committing.valid()) save_->committing.get();
+  } catch (const std::exception& error) {
+    problem = error.what();
+  }
+  return end(first_problem(team_.gather(problem)));
+}
+
+std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::collect() {
   std::string problem, shard;
   try {
     if (save_->writing.valid()) shard = to_bytes(save_->writing.get());
@@ -171,22 +188,20 @@ TeamCheckpoint::Outcome TeamCheckpoint::settle() {
     problem = error.what();
   }
   save_->copy = {}, save_->runs.clear();
-  problem = first_problem(team_.gather(problem));
-  if (problem.empty()) {
-    const auto shards = team_.gather(shard);
-    if (team_.leads()) {
-      for (int i = 0; i < team_.trainer_count(); ++i)
-        *save_->manifest.add_shards() = from_bytes<records::CheckpointShard>(shards[static_cast<size_t>(i)], "checkpoint");
-      try {
-        train::commit_step(folder_, save_->manifest, keep_last_);
-      } catch (const std::exception& error) {
-        problem = error.what();
-      }
-    }
-    problem = first_problem(team_.gather(problem));
-  } else if (team_.leads()) {
-    train::abandon_step(folder_, save_->manifest.step());
+  if (problem = first_problem(team_.gather(problem)); !problem.empty()) {
+    if (team_.leads()) train::abandon_step(folder_, save_->manifest.step());
+    return end(problem);
   }
+  const auto shards = team_.gather(shard);
+  save_->all_written = true;
+  if (!team_.leads()) return std::nullopt;
+  for (int i = 0; i < team_.trainer_count(); ++i)
+    *save_->manifest.add_shards() = from_bytes<records::CheckpointShard>(shards[static_cast<size_t>(i)], "checkpoint");
+  save_->committing = std::async(std::launch::async, [s = save_.get(), this] { train::commit_step(folder_, s->manifest, keep_last_); });
+  return std::nullopt;
+}
+
+TeamCheckpoint::Outcome TeamCheckpoint::end(const std::string& problem) {
   const Outcome outcome{static_cast<int64_t>(save_->manifest.step()), problem, save_->clock.seconds()};
   save_.reset();
   return outcome;

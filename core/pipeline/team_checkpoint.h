@@ -1,8 +1,8 @@
 #pragma once
 /// Saving and restoring the state of a stage with all members of a team.
 ///
-/// Each member that trains writes a shard of its own, from copies and in the background, while training goes on; the leader commits when all
-/// have written. When reading, each member takes what it needs, whatever the layout was that saved it. The files: core/train/checkpoint.h.
+/// Each member that trains writes a shard of its own, from copies and in the background, while training goes on; when all have written, the
+/// leader commits, in the background as well. When reading, each member takes what it needs, whatever the layout was that saved it. The files: core/train/checkpoint.h.
 
 #include <ATen/core/Tensor.h>
 
@@ -64,7 +64,8 @@ class TeamCheckpoint {
   /// and counters come from the leader's `manifest`; the step is the same on all. No save may be in flight. Returns a problem that was there at once, or "".
   std::string begin(records::CheckpointManifest manifest, const TeamState& state);
 
-  /// Collective; one small gather while a save is in flight, nothing otherwise. The outcome, once all members have written.
+  /// Collective; a small gather while a save is in flight (two or three when all have written, or it has ended), nothing otherwise. The
+  /// outcome, once it is committed or given up.
   std::optional<Outcome> poll();
   /// Collective. The same, and waits for it.
   std::optional<Outcome> wait();
@@ -76,10 +77,15 @@ class TeamCheckpoint {
     std::vector<train::SavedRun> runs;  ///< in `copy`
     Stopwatch clock;
     std::atomic<bool> cancelled = false;
-    std::future<records::CheckpointShard> writing;  ///< last: its destructor waits for the thread that uses the others
+    bool all_written = false;
+    // Last: their destructors wait for the threads, which use the others.
+    std::future<records::CheckpointShard> writing;  ///< where the member trains
+    std::future<void> committing;                   ///< on the leader, once all have written
   };
-  /// Collective. Every member has written, or failed to.
-  Outcome settle();
+  /// Collective. Every member is done with its part of what goes on. Nothing when the commit begins.
+  std::optional<Outcome> advance();
+  std::optional<Outcome> collect();
+  Outcome end(const std::string& problem);
   /// The first member's problem with rank and cause; "" when none has any.
   static std::string first_problem(const std::vector<std::string>& all);
   /// What keeps this member from using the step; its first letter says of which kind.

@@ -74,11 +74,10 @@ bool can_trace() {
 
 std::string text_at(pid_t child, uint64_t address) {
   std::string text;
-  while (text.size() < 4096) {
-    const long word = ptrace(PTRACE_PEEKDATA, child, address + text.size(), nullptr);
-    const std::string bytes(reinterpret_cast<const char*>(&word), sizeof word);
-    if (const size_t end = bytes.find('\0'); end != std::string::npos) return text + bytes.substr(0, end);
-    text += bytes;
+  for (; text.size() < 4096; ++address) {
+    const char letter = static_cast<char>(ptrace(PTRACE_PEEKDATA, child, address, nullptr));  // the lowest byte of the word there
+    if (letter == '\0') break;
+    text += letter;
   }
   return text;
 }
