@@ -215,7 +215,7 @@ std::string TeamCheckpoint::examine(int64_t step, const std::string& stage, cons
     found.emplace(train::step_folder(folder_, step));
     if (!train::belongs(found->manifest(), step, stage, config_hash)) return kOther + std::string("it belongs to another configuration of the stage");
     if (const std::string why = misfit(*found, state, team_.leads()); !why.empty())
-      return kMisfit + fmt::format("{}. It was saved by: {}. This run: {}", why, printable(found->manifest().layout()), layout_);
+      return kMisfit + fmt::format("{}. It was saved by: {}. This run: {}", why, printable(found->manifest().layout(), 400), layout_);
     TeamState only_looks = state;  // shares the tensors, which stay as they are
     read_parts(*found, only_looks, false);
     return kGood + found->hash();

@@ -37,7 +37,7 @@ void print_table(const train::SavedStep& step, const std::vector<std::string>& h
   uint64_t bytes = 0;
   for (const auto& shard : m.shards()) bytes += shard.bytes();
   fmt::print("stage {} step {}, {} optimizer steps; {} bytes in {} shards, all verified\nsaved by: {}\n", printable(m.stage()), m.step(),
-             m.optimizer_steps(), bytes, m.shards_size(), printable(m.layout()));
+             m.optimizer_steps(), bytes, m.shards_size(), printable(m.layout(), 400));
   for (int t = 0; t < m.tensors_size(); ++t)
     fmt::print("{}  {} [{}] {}\n", hashes[static_cast<size_t>(t)], m.tensors(t).dtype(), fmt::join(m.tensors(t).shape(), ", "),
                printable(m.tensors(t).name()));
