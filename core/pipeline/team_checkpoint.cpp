@@ -107,7 +107,8 @@ TeamCheckpoint::~TeamCheckpoint() {
   if (save_) save_->cancelled = true;
 }
 
-// ---- Saving -------------------------------------------------------------------------------------------------------------------------------
+// ---- Saving
+// -------------------------------------------------------------------------------------------------------------------------------
 
 std::string TeamCheckpoint::first_problem(const std::vector<std::string>& all) {
   for (size_t rank = 0; rank < all.size(); ++rank)
@@ -145,10 +146,10 @@ std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const Te
       entries.push_back(train::tensor_entry(kBytes, "U8", {size}));
     }
     save->manifest.mutable_tensors()->Assign(entries.begin(), entries.end());
-    save->writing = std::async(std::launch::async, [s = save.get(), entries, step, folder = folder_, index = trainers->index(),
-                                                    count = team_.trainer_count()] {
-      return train::write_shard(folder, step, index, count, entries, s->runs, s->cancelled);
-    });
+    save->writing = std::async(std::launch::async,
+                               [s = save.get(), entries, step, folder = folder_, index = trainers->index(), count = team_.trainer_count()] {
+                                 return train::write_shard(folder, step, index, count, entries, s->runs, s->cancelled);
+                               });
   }
   save_ = std::move(save);
   return "";
@@ -207,13 +208,15 @@ TeamCheckpoint::Outcome TeamCheckpoint::end(const std::string& problem) {
   return outcome;
 }
 
-// ---- Restoring ----------------------------------------------------------------------------------------------------------------------------
+// ---- Restoring
+// ----------------------------------------------------------------------------------------------------------------------------
 
 std::string TeamCheckpoint::examine(int64_t step, const std::string& stage, const std::string& config_hash, const TeamState& state,
                                     std::optional<train::SavedStep>& found) const {
   try {
     found.emplace(train::step_folder(folder_, step));
-    if (!train::belongs(found->manifest(), step, stage, config_hash)) return kOther + std::string("it belongs to another configuration of the stage");
+    if (!train::belongs(found->manifest(), step, stage, config_hash))
+      return kOther + std::string("it belongs to another configuration of the stage");
     if (const std::string why = misfit(*found, state, team_.leads()); !why.empty())
       return kMisfit + fmt::format("{}. It was saved by: {}. This run: {}", why, printable(found->manifest().layout(), 400), layout_);
     TeamState only_looks = state;  // shares the tensors, which stay as they are
@@ -235,7 +238,8 @@ std::optional<records::CheckpointManifest> TeamCheckpoint::restore(const std::st
   for (const int64_t step : to_steps(team_.gather(steps)[0])) {
     std::optional<train::SavedStep> found;
     const auto all = team_.gather(examine(step, stage, config_hash, state, found));
-    const auto worst = std::find_if(all.begin(), all.end(), [&](const std::string& a) { return a.empty() || a != all[0] || a[0] != kGood; });
+    const auto worst =
+        std::find_if(all.begin(), all.end(), [&](const std::string& a) { return a.empty() || a != all[0] || a[0] != kGood; });
     if (worst == all.end()) {
       read_parts(*found, state, true);
       if (team_.leads())

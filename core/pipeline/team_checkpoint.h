@@ -2,7 +2,8 @@
 /// Saving and restoring the state of a stage with all members of a team.
 ///
 /// Each member that trains writes a shard of its own, from copies and in the background, while training goes on; when all have written, the
-/// leader commits, in the background as well. When reading, each member takes what it needs, whatever the layout was that saved it. The files: core/train/checkpoint.h.
+/// leader commits, in the background as well. When reading, each member takes what it needs, whatever the layout was that saved it. The
+/// files: core/train/checkpoint.h.
 
 #include <ATen/core/Tensor.h>
 
@@ -56,12 +57,13 @@ class TeamCheckpoint {
   /// Of a save that has ended.
   struct Outcome {
     int64_t step = 0;
-    std::string problem;     ///< rank and cause; empty: committed. Then nothing of it is left, and older steps are as they were
-    double seconds = 0.0;    ///< from begin() until it was committed, or given up
+    std::string problem;   ///< rank and cause; empty: committed. Then nothing of it is left, and older steps are as they were
+    double seconds = 0.0;  ///< from begin() until it was committed, or given up
   };
 
   /// Collective. Copies the parts of `state` and begins to write them; the parts of all members together must be every section once. Stage
-  /// and counters come from the leader's `manifest`; the step is the same on all. No save may be in flight. Returns a problem that was there at once, or "".
+  /// and counters come from the leader's `manifest`; the step is the same on all. No save may be in flight. Returns a problem that was
+  /// there at once, or "".
   std::string begin(records::CheckpointManifest manifest, const TeamState& state);
 
   /// Collective; a small gather while a save is in flight (two or three when all have written, or it has ended), nothing otherwise. The

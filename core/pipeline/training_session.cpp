@@ -103,7 +103,8 @@ enum : size_t { kValues, kMoment1, kMoment2, kRouterBiases, kReference, kReferen
 std::vector<Section> TrainingSession::sections() const {
   std::vector<Section> all = {parameters_section("values", model_), parameters_section("moment1", model_),
                               parameters_section("moment2", model_), biases_section("router_biases", model_)};
-  if (reference_) all.push_back(parameters_section("reference", *reference_)), all.push_back(biases_section("reference_biases", *reference_));
+  if (reference_)
+    all.push_back(parameters_section("reference", *reference_)), all.push_back(biases_section("reference_biases", *reference_));
   return all;
 }
 

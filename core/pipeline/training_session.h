@@ -23,8 +23,8 @@ void require_finite(const at::Tensor& values, const std::string& stage);
 
 class TrainingSession {
  public:
-  /// `reference` may be null. Collective: every member goes on from the same checkpoint. The model is set to trainer.recompute. `steps` are the
-  /// stage's, `optimizer_steps` those of the learning rate's schedule.
+  /// `reference` may be null. Collective: every member goes on from the same checkpoint. The model is set to trainer.recompute. `steps` are
+  /// the stage's, `optimizer_steps` those of the learning rate's schedule.
   TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim,
                   int64_t steps, int64_t optimizer_steps);
 

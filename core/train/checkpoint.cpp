@@ -91,7 +91,8 @@ records::TensorEntry tensor_entry(const std::string& name, const std::string& dt
   return entry;
 }
 
-// ---- Writing ------------------------------------------------------------------------------------------------------------------------------
+// ---- Writing
+// ------------------------------------------------------------------------------------------------------------------------------
 
 void begin_step(const std::string& folder, uint64_t step) {
   make_directories(folder);
@@ -168,7 +169,8 @@ void abandon_step(const std::string& folder, uint64_t step) noexcept {
   if (error) log_warn("{}: not removed: {}", temporary_folder(folder, step).string(), error.message());
 }
 
-// ---- Reading ------------------------------------------------------------------------------------------------------------------------------
+// ---- Reading
+// ------------------------------------------------------------------------------------------------------------------------------
 
 std::vector<int64_t> steps_in(const std::string& folder) {
   std::vector<int64_t> steps;
@@ -205,7 +207,8 @@ std::string latest_problem(const std::string& folder) {
 
 SavedStep::SavedStep(const std::string& path) : path_(path) {
   if (fs::exists(path + "/" + kOneFile))
-    throw InputError(path + ": expected shards (format 2), found one file for all (format 1) of an earlier version of cohort, not read any more");
+    throw InputError(path +
+                     ": expected shards (format 2), found one file for all (format 1) of an earlier version of cohort, not read any more");
   const std::string file = path + "/" + kManifest, json = read_small(file, kMaxManifestBytes);
   hash_ = xxh3_128_hex(json);
   if (const std::string wanted = read_small(path + "/" + kManifestHash, 64); wanted != hash_ + "\n")
@@ -251,9 +254,10 @@ void SavedStep::check_pieces() {
                         piece.offset() == end && piece.begin() <= static_cast<uint64_t>(elements_[piece.tensor()]) &&
                         piece.count() <= static_cast<uint64_t>(elements_[piece.tensor()]) - piece.begin();
       if (!fits)
-        throw InputError(fmt::format("{}: {}: piece {}: expected to follow the one before and to lie inside its tensor, found tensor {}, "
-                                     "begin {}, count {}, offset {}",
-                                     file, shard.name(), p, piece.tensor(), piece.begin(), piece.count(), piece.offset()));
+        throw InputError(
+            fmt::format("{}: {}: piece {}: expected to follow the one before and to lie inside its tensor, found tensor {}, "
+                        "begin {}, count {}, offset {}",
+                        file, shard.name(), p, piece.tensor(), piece.begin(), piece.count(), piece.offset()));
       end += piece.count() * static_cast<uint64_t>(element_bytes(manifest_.tensors(static_cast<int>(piece.tensor())).dtype()));
       places_[piece.tensor()].push_back({static_cast<int64_t>(piece.begin()), static_cast<int64_t>(piece.count()), s, p});
     }
@@ -288,7 +292,8 @@ void SavedStep::read_piece(uint32_t tensor, const Place& place, std::string& byt
   FileReader(path).read(piece.offset(), bytes.size(), bytes.data());
   if (const std::string hash = xxh3_128_hex(bytes); hash != piece.xxh3())
     throw InputError(fmt::format("{}: tensor '{}', elements from {}: expected hash {}, found {}", path,
-                                 printable(manifest_.tensors(static_cast<int>(tensor)).name()), place.begin, printable(piece.xxh3()), hash));
+                                 printable(manifest_.tensors(static_cast<int>(tensor)).name()), place.begin, printable(piece.xxh3()),
+                                 hash));
 }
 
 void SavedStep::read(uint32_t tensor, int64_t begin, int64_t count, void* out) const {

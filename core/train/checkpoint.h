@@ -47,8 +47,8 @@ records::CheckpointShard write_shard(const std::string& folder, uint64_t step, i
                                      const std::vector<records::TensorEntry>& tensors, const std::vector<SavedRun>& runs,
                                      const std::atomic<bool>& cancelled);
 
-/// `manifest` lists tensors and shards, which must be on disk. One writer, whose steps rise: newer steps, which it did not accept when it was
-/// restored, are removed. After a Fault nothing of the step is left, and older ones are as they were.
+/// `manifest` lists tensors and shards, which must be on disk. One writer, whose steps rise: newer steps, which it did not accept when it
+/// was restored, are removed. After a Fault nothing of the step is left, and older ones are as they were.
 void commit_step(const std::string& folder, records::CheckpointManifest manifest, int64_t keep_last);
 
 /// Removes step_N.tmp.
@@ -97,8 +97,8 @@ class SavedStep {
 
   std::string path_, hash_;
   records::CheckpointManifest manifest_;
-  std::vector<int64_t> elements_;            ///< of each tensor
-  std::vector<std::vector<Place>> places_;   ///< of each tensor, ascending; no holes
+  std::vector<int64_t> elements_;           ///< of each tensor
+  std::vector<std::vector<Place>> places_;  ///< of each tensor, ascending; no holes
 };
 
 /// Is it the state of this stage, under this configuration, at this step?

@@ -27,7 +27,7 @@ void print_json(const train::SavedStep& step, const std::vector<std::string>& ha
                               {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
                               {"xxh3", hashes[static_cast<size_t>(t)]}};
   }
-  const nlohmann::ordered_json all = {{"stage", m.stage()},   {"step", m.step()},           {"optimizer_steps", m.optimizer_steps()},
+  const nlohmann::ordered_json all = {{"stage", m.stage()},   {"step", m.step()},          {"optimizer_steps", m.optimizer_steps()},
                                       {"layout", m.layout()}, {"shards", m.shards_size()}, {"tensors", tensors}};
   fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }

@@ -197,7 +197,9 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
     if (legs > 0) continue;
     // The first leg's state is that of one process without sharding, tensor for tensor.
     CHECK_FALSE(run_some(recipe_in(alone), solo, 2));
-    const auto hashes = [](const std::filesystem::path& run) { return train::SavedStep((run / "checkpoints/base/step_2").string()).tensor_hashes(); };
+    const auto hashes = [](const std::filesystem::path& run) {
+      return train::SavedStep((run / "checkpoints/base/step_2").string()).tensor_hashes();
+    };
     CHECK(hashes(relay) == hashes(alone));
     std::filesystem::remove_all(alone);
   }

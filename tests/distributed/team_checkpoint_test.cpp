@@ -1,10 +1,10 @@
-// Checkpoints that many ranks write and others read: any layout to any other, and what happens when one rank cannot write or read. The numbers
-// of faults are those of the table in tests/README.md.
+// Checkpoints that many ranks write and others read: any layout to any other, and what happens when one rank cannot write or read. The
+// numbers of faults are those of the table in tests/README.md.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
-#include <filesystem>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -129,8 +129,9 @@ bool on_mpi() { return comm::MpiSession::world().size() > 1; }
 TEST_CASE("a checkpoint goes through every layout and back, and its tensors keep their hashes", "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
-  const std::vector<Layout> layouts = {{4, 2, "zero1"}, {1}, {2}, {2, 2}, {8, 4}, {8, 4, "zero1"}, {3, 1, "zero1", 1}, {5, 2, "none", 1}, {3},
-                                       {7, 1, "zero1"}, {4, 2, "zero1"}};
+  const std::vector<Layout> layouts = {
+      {4, 2, "zero1"}, {1}, {2}, {2, 2}, {8, 4}, {8, 4, "zero1"}, {3, 1, "zero1", 1}, {5, 2, "none", 1}, {3}, {7, 1, "zero1"},
+      {4, 2, "zero1"}};
   std::vector<std::string> first;
   for (size_t leg = 0; leg < layouts.size(); ++leg) {
     CAPTURE(leg);
@@ -158,7 +159,8 @@ TEST_CASE("a checkpoint goes through every layout and back, and its tensors keep
 TEST_CASE("no member gathers what others hold: each shard is as large as its member's slice", "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
-  run_layout(folder, {4, 1, "zero1"}, [](Member& m) { m.session->begin(); }, {}, false);
+  run_layout(
+      folder, {4, 1, "zero1"}, [](Member& m) { m.session->begin(); }, {}, false);
   const train::SavedStep saved(step_path(folder, 0));
   uint64_t most = 0, least = ~uint64_t{0}, all = 0;
   for (const auto& shard : saved.manifest().shards())
@@ -203,6 +205,8 @@ TEST_CASE("faults 17 and 18: a rank that cannot write fails the save for all; tr
       },
       obstructed_at(folder, 2));
   for (const int step : {0, 1, 2, 3, 4, 5}) CHECK(fs::exists(step_path(folder, step)) == (step != 2));
+  const std::string metrics = read_file(folder / "run/metrics.jsonl", 1 << 20);
+  for (const char* name : {"\"timing_s/checkpoint_blocking\":", "\"timing_s/checkpoint\":"}) CHECK(test::contains(metrics, name));
   CHECK_FALSE(fs::exists(step_path(folder, 2) + ".tmp"));
   run_layout(folder, {2}, [](Member& m) { expect(m.session->first_step() == 5, "the last step"); });
 }

@@ -93,7 +93,7 @@ damaged() { # WORDS COMMAND…: of a copy in $work/copy
 damaged 'shard_1_of_2.bin: expected [0-9]+ bytes' truncate -s -1 "$work/copy/shard_1_of_2.bin"
 damaged 'shard_1_of_2.bin: expected a readable file' rm "$work/copy/shard_1_of_2.bin"
 damaged 'found "shard_2_of_3.bin"' touch "$work/copy/shard_2_of_3.bin"
-damaged 'manifest.json: expected hash' sed -i 's/rl/rm/' "$work/copy/manifest.json"
+damaged 'manifest.json: expected hash' sed -i 's/stage/stagf/' "$work/copy/manifest.json"
 damaged 'found: a symbolic link' ln -sf /dev/null "$work/copy/shard_0_of_2.bin"
 
 # ---- another layout ----

@@ -1,6 +1,6 @@
-// A save that is killed at every system call: a process saves step 2 beside step 1 under ptrace(2) and is killed when it enters, and when it
-// leaves, its n-th call, for every n. What the disk holds is then what the calls before have done. (What a power cut loses of it is another
-// question; for that the order of fsync and rename is looked at, too.)
+// A save that is killed at every system call: a process saves step 2 beside step 1 under ptrace(2) and is killed when it enters, and when
+// it leaves, its n-th call, for every n. What the disk holds is then what the calls before have done. (What a power cut loses of it is
+// another question; for that the order of fsync and rename is looked at, too.)
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -23,14 +23,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A child that saves step 2 and lets itself be traced.
-pid_t start_saving(const std::string& folder) {
+/// A child that saves step 2 in some shards and lets itself be traced.
+pid_t start_saving(const std::string& folder, int shards) {
   const pid_t child = fork();
   if (child == 0) {
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
     raise(SIGSTOP);
     try {
-      save_small(folder, 2);
+      save_small(folder, 2, 2, shards);
     } catch (...) {
       _exit(1);
     }
@@ -52,7 +52,7 @@ bool next_stop(pid_t child, int& status) {
 
 /// Kills a save at its n-th stop; false when it ended before.
 bool killed_at(const std::string& folder, int n) {
-  const pid_t child = start_saving(folder);
+  const pid_t child = start_saving(folder, 4);
   int status = 0;
   for (int stop = 0; stop <= n; ++stop)
     if (!next_stop(child, status)) {
@@ -118,7 +118,7 @@ TEST_CASE("what a save writes is on the disk before the rename, and the rename b
   }
   const TempDir folder;
   for (const uint64_t step : {0, 1}) save_small(folder.path(), step);
-  const pid_t child = start_saving(folder.path());
+  const pid_t child = start_saving(folder.path(), 2);
   std::map<uint64_t, std::string> open;  // descriptor → path
   std::set<std::string> dirty, synced;   // written and not yet synced; synced
   bool renamed = false, durable = false, latest = false, deleted = false;
@@ -133,7 +133,8 @@ TEST_CASE("what a save writes is on the disk before the rename, and the rename b
     }
     if (!entering) continue;
     if (r.orig_rax == SYS_write) dirty.insert(open[r.rdi]), synced.erase(open[r.rdi]);
-    if (r.orig_rax == SYS_fsync) dirty.erase(open[r.rdi]), synced.insert(open[r.rdi]), durable = durable || (renamed && open[r.rdi] == folder.path());
+    if (r.orig_rax == SYS_fsync)
+      dirty.erase(open[r.rdi]), synced.insert(open[r.rdi]), durable = durable || (renamed && open[r.rdi] == folder.path());
     if (r.orig_rax == SYS_rename && text_at(child, r.rsi).ends_with("/step_2")) {
       CHECK(dirty.empty());
       for (const char* file : {"", "/shard_0_of_2.bin", "/shard_1_of_2.bin", "/manifest.json", "/manifest.xxh3"})

@@ -67,8 +67,11 @@ const std::vector<Damage>& damages() {
       {"an extra shard", "expected only the files of its manifest", [](const std::string& f) { write(f + "/shard_2_of_3.bin", "x"); }},
       {"an extra file", "found \"notes\"", [](const std::string& f) { write(f + "/notes", ""); }},
       {"two shards that changed places", "bytes, found",
-       [](const std::string& f) { fs::rename(f + kShard0, f + "/x"), fs::rename(f + kShard1, f + kShard0), fs::rename(f + "/x", f + kShard1); }},
-      {"a folder in place of a shard", "found a folder", [](const std::string& f) { fs::remove(f + kShard0), fs::create_directory(f + kShard0); }},
+       [](const std::string& f) {
+         fs::rename(f + kShard0, f + "/x"), fs::rename(f + kShard1, f + kShard0), fs::rename(f + "/x", f + kShard1);
+       }},
+      {"a folder in place of a shard", "found a folder",
+       [](const std::string& f) { fs::remove(f + kShard0), fs::create_directory(f + kShard0); }},
       {"a link in place of a shard", "a symbolic link",
        [](const std::string& f) { fs::rename(f + kShard0, f + "/../real"), fs::create_symlink(f + "/../real", f + kShard0); }},
       {"a link in place of the manifest", "a symbolic link",
@@ -93,7 +96,7 @@ const std::vector<Damage>& damages() {
       {"a shard listed twice", "expected shard_0_of_3.bin",
        [](const std::string& f) { forge(f, [](Manifest& m) { *m.add_shards() = Manifest(m).shards(0); }); }},
       {"no shards", "shards: expected 1", [](const std::string& f) { forge(f, [](Manifest& m) { m.clear_shards(); }); }},
-      {"a piece that is not there", "of its manifest",
+      {"a piece that is not there", "missing or twice",
        [](const std::string& f) {
          forge(f, [](Manifest& m) { m.mutable_shards()->RemoveLast(), m.mutable_shards(0)->set_name("shard_0_of_1.bin"); });
          fs::rename(f + kShard0, f + "/shard_0_of_1.bin");
@@ -133,9 +136,11 @@ const std::vector<Damage>& damages() {
        }},
       {"a negative extent", "possible shape",
        [](const std::string& f) {
-         forge(f, [](Manifest& m) { m.mutable_tensors(0)->mutable_shape()->Set(0, -6), m.mutable_tensors(0)->mutable_shape()->Set(1, -5); });
+         forge(f,
+               [](Manifest& m) { m.mutable_tensors(0)->mutable_shape()->Set(0, -6), m.mutable_tensors(0)->mutable_shape()->Set(1, -5); });
        }},
-      {"an unknown type", "possible shape", [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_tensors(0)->set_dtype("F64"); }); }},
+      {"an unknown type", "possible shape",
+       [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_tensors(0)->set_dtype("F64"); }); }},
       {"a tensor twice", "twice", [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_tensors(3)->set_name("values/a"); }); }},
       {"a shard that is said to be larger than its pieces", "expected pieces of",
        [](const std::string& f) {
@@ -232,22 +237,21 @@ TEST_CASE("a damaged checkpoint is passed over for the one before it") {
   }
 }
 
-TEST_CASE("every flipped bit of every file of a checkpoint is found before anything of it is used") {
+TEST_CASE("a flipped bit in every byte of every file of a checkpoint is found before anything of it is used") {
   const TempDir folder;
   save_small(folder.path(), 1);
   save_small(folder.path(), 2);
   size_t flipped = 0;
   for (const std::string& name : names_in(folder / "step_2")) {
     const std::string path = folder / "step_2/" + name, good = bytes_of(path);
-    for (size_t at = 0; at < good.size(); ++at)
-      for (const int bit : {0, 5}) {
-        flip(path, at, static_cast<char>(1 << bit));
-        if (newest_loadable(folder.path()) != 1) FAIL(name << ": bit " << bit << " of byte " << at << " was not found");
-        write(path, good), ++flipped;
-      }
+    for (size_t at = 0; at < good.size(); ++at, ++flipped) {
+      flip(path, at, static_cast<char>(1 << (at % 8)));
+      if (newest_loadable(folder.path()) != 1) FAIL(name << ": a bit of byte " << at << " was not found");
+      write(path, good);
+    }
   }
   CHECK(newest_loadable(folder.path()) == 2);
-  CHECK(flipped > 2000);
+  CHECK(flipped > 1000);
 }
 
 TEST_CASE("with every step damaged there is none") {
@@ -280,8 +284,11 @@ TEST_CASE("LATEST is for people: whatever is in it, something is said and nothin
   CHECK(latest_problem(folder.path()).empty());
   for (const uint64_t step : {1, 2}) save_small(folder.path(), step);
   CHECK(latest_problem(folder.path()).empty());
-  for (const auto& [text, said] : {std::pair("", "expected step_N"), {"step_2", "expected step_N"}, {"\x01\n", "expected step_N"},
-                                   {"step_7\n", "names step_7, which is not there"}, {"../step_1\n", "expected step_N"}}) {
+  for (const auto& [text, said] : {std::pair("", "expected step_N"),
+                                   {"step_2", "expected step_N"},
+                                   {"\x01\n", "expected step_N"},
+                                   {"step_7\n", "names step_7, which is not there"},
+                                   {"../step_1\n", "expected step_N"}}) {
     write(folder / "LATEST", text);
     CHECK_THAT(latest_problem(folder.path()), Catch::Contains(said));
     CHECK(newest_loadable(folder.path()) == 2);

@@ -45,7 +45,8 @@ inline std::vector<SavedRun> runs_of(const SmallState& state, int k, int shards)
 inline records::CheckpointManifest small_manifest(uint64_t step) {
   records::CheckpointManifest m;
   m.set_stage(kStage), m.set_step(step), m.set_config_hash(kHash), m.set_question_cursor(1000 + step), m.set_seed(17);
-  m.set_tokens(10 * step), m.set_seconds(0.5), m.set_metrics_bytes(7 * step), m.set_samples_bytes(9 * step), m.set_optimizer_steps(2 * step);
+  m.set_tokens(10 * step), m.set_seconds(0.5), m.set_metrics_bytes(7 * step), m.set_samples_bytes(9 * step),
+      m.set_optimizer_steps(2 * step);
   m.mutable_eval_start()->set_accuracy(0.25);
   return m;
 }
