@@ -104,7 +104,16 @@ TeamCheckpoint::TeamCheckpoint(Team& team, std::string folder, std::string layou
     : team_(team), folder_(std::move(folder)), layout_(std::move(layout)), keep_last_(keep_last) {}
 
 TeamCheckpoint::~TeamCheckpoint() {
-  if (save_) save_->cancelled = true;
+  if (!save_) return;
+  if (team_.size() > 1) {
+    save_->cancelled = true;
+    return;
+  }
+  try {
+    if (const auto outcome = wait(); !outcome->problem.empty()) log_error("{}", outcome->problem);
+  } catch (const std::exception& error) {
+    log_error("{}: {}", folder_, error.what());
+  }
 }
 
 // ---- Saving
