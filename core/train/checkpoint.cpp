@@ -99,7 +99,7 @@ void begin_step(const std::string& folder, uint64_t step) {
   const fs::path temporary = temporary_folder(folder, step);
   std::error_code error;
   fs::remove_all(temporary, error);
-  if (!error) fs::create_directory(temporary, error);
+  if (!error && !fs::create_directory(temporary, error) && !error) error = std::make_error_code(std::errc::file_exists);
   if (error) throw Fault(fmt::format("{}: making an empty folder failed: {}", temporary.string(), error.message()));
 }
 
