@@ -90,7 +90,7 @@ const std::vector<Damage>& damages() {
       {"a forged manifest of nothing", "format: expected 2, found 0",
        [](const std::string& f) { write(f + kManifestFile, "{}"), write(f + "/manifest.xxh3", xxh3_128_hex("{}") + "\n"); }},
       {"another format", "found 99", [](const std::string& f) { forge(f, [](Manifest& m) { m.set_format(99); }); }},
-      {"another step", "other contents", [](const std::string& f) { forge(f, [](Manifest& m) { m.set_step(3); }); }},
+      {"another step", "belongs to something else", [](const std::string& f) { forge(f, [](Manifest& m) { m.set_step(3); }); }},
       {"a path in place of a shard's name", "expected shard_0_of_2.bin",
        [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_shards(0)->set_name("../../elsewhere"); }); }},
       {"a shard listed twice", "expected shard_0_of_3.bin",
@@ -107,6 +107,16 @@ const std::vector<Damage>& damages() {
        [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_shards(1)->mutable_pieces(0)->set_begin(0); }); }},
       {"a piece that overlaps by one", "missing or twice",
        [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_shards(1)->mutable_pieces(0)->set_begin(14); }); }},
+      {"an element once more, after all others", "missing or twice",
+       [](const std::string& f) {
+         write(f + kShard1, bytes_of(f + kShard1) + "xxxx");
+         forge(f, [](Manifest& m) {
+           records::CheckpointShard& shard = *m.mutable_shards(1);
+           records::CheckpointPiece& piece = *shard.add_pieces();
+           piece.set_begin(29), piece.set_count(1), piece.set_offset(shard.bytes()), piece.set_xxh3(xxh3_128_hex("xxxx"));
+           shard.set_bytes(shard.bytes() + 4);
+         });
+       }},
       {"a piece beyond its tensor", "inside its tensor",
        [](const std::string& f) { forge(f, [](Manifest& m) { m.mutable_shards(1)->mutable_pieces(0)->set_begin(16); }); }},
       {"a piece of a tensor that is not there", "inside its tensor",

@@ -79,14 +79,15 @@ inline std::vector<std::string> contents(const SavedStep& step) {
   return bytes;
 }
 
-/// The newest step that verifies and is what was saved as that step; -1: none. `why`: what was wrong with newer ones.
+/// The newest step that verifies; -1: none. `why`: what was wrong with newer ones. Fault when a step verifies and is not what was saved.
 inline int64_t newest_loadable(const std::string& folder, std::string* why = nullptr) {
   for (const int64_t step : steps_in(folder)) {
     try {
       const SavedStep found(step_folder(folder, step));
       const auto bytes = contents(found);
-      if (belongs(found.manifest(), step, kStage, kHash) && bytes == SmallState(static_cast<uint64_t>(step)).bytes) return step;
-      if (why) *why += "other contents; ";
+      if (bytes != SmallState(static_cast<uint64_t>(step)).bytes) throw Fault(found.path() + ": damage was not found");
+      if (belongs(found.manifest(), step, kStage, kHash)) return step;
+      if (why) *why += "it belongs to something else; ";
     } catch (const InputError& error) {
       if (why) *why += std::string(error.what()) + "; ";
     }
