@@ -17,6 +17,7 @@ PACKAGES=(
   openmpi-bin libopenmpi-dev
   protobuf-compiler libprotobuf-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev
   libxxhash-dev libutf8proc-dev catch2
+  strace  # tests inject faults with it
 )
 
 say() { echo "setup: $*"; }

@@ -60,7 +60,7 @@ void write_all(int descriptor, std::string_view bytes, const std::string& path) 
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(path, "write", errno);
+    if (written <= 0) fail(path, "write", written < 0 ? errno : EIO);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
 }
@@ -182,8 +182,9 @@ void truncate_file(const std::string& path, uint64_t bytes) {
   sync_or_fail(file.get(), path);
 }
 
-FileWriter::FileWriter(const std::string& path) : path_(path) {
-  descriptor_ = open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, "create").release();
+FileWriter::FileWriter(const std::string& path, Existing existing) : path_(path) {
+  const int there = existing == Existing::kReplace ? O_TRUNC : O_EXCL;
+  descriptor_ = open_or_fail(path, O_WRONLY | O_CREAT | O_NOFOLLOW | there, "create").release();
 }
 
 FileWriter::~FileWriter() {
@@ -199,10 +200,38 @@ void FileWriter::write(std::string_view bytes) {
 
 std::string FileWriter::close() {
   if (descriptor_ < 0) throw Fault(path_ + ": closed twice");
-  Descriptor file(std::exchange(descriptor_, -1));
+  Descriptor file(std::exchange(descriptor_, -1));  // a failed fsync is never tried again: the next one would say that all is well
   sync_or_fail(file.get(), path_);
   close_or_fail(file, path_);
   return hasher_.hex();
+}
+
+FileReader::FileReader(const std::string& path) : path_(path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+  if (file.get() < 0) {
+    if (is_disk_trouble(errno)) fail(path, "open", errno);
+    const std::string found = errno == ELOOP ? "a symbolic link" : system_message(errno);
+    throw InputError(fmt::format("{}: expected a readable file, found: {}", path, found));
+  }
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail(path, "stat", errno);
+  if (!S_ISREG(info.st_mode))
+    throw InputError(path + ": expected a file, found " + (S_ISDIR(info.st_mode) ? "a folder" : "a special file"));
+  size_ = static_cast<uint64_t>(info.st_size);
+  descriptor_ = file.release();
+}
+
+FileReader::~FileReader() { ::close(descriptor_); }
+
+void FileReader::read(uint64_t offset, uint64_t count, char* out) const {
+  while (count > 0) {
+    const ssize_t got = ::pread(descriptor_, out, count, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(path_, "read", errno);
+    if (got == 0) throw InputError(fmt::format("{}: expected {} bytes more from byte {}, found the end of the file", path_, count, offset));
+    const auto read = static_cast<uint64_t>(got);
+    out += read, offset += read, count -= read;
+  }
 }
 
 namespace {

@@ -40,7 +40,9 @@ void truncate_file(const std::string& path, uint64_t bytes);
 /// partial file behind, so write into a folder that is renamed into place once everything in it is closed.
 class FileWriter {
  public:
-  explicit FileWriter(const std::string& path);  ///< creates or empties the file
+  enum class Existing { kReplace, kRefuse };
+  /// Creates the file; one that is there is emptied, or is a Fault. A symbolic link is never followed.
+  explicit FileWriter(const std::string& path, Existing existing = Existing::kReplace);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
@@ -54,6 +56,24 @@ class FileWriter {
   int descriptor_ = -1;
   uint64_t bytes_ = 0;
   Hasher hasher_;
+};
+
+/// A file to read parts of. The path's last name may not be a symbolic link. InputError when it is one, or missing, or no regular file.
+class FileReader {
+ public:
+  explicit FileReader(const std::string& path);
+  ~FileReader();
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+
+  uint64_t size() const { return size_; }  ///< when it was opened
+  /// Exactly `count` bytes from `offset`. InputError when the file ends before.
+  void read(uint64_t offset, uint64_t count, char* out) const;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
 };
 
 /// Held while a process works in a run folder; released by the destructor or by the death of the process (flock: across the hosts of an NFS

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -30,11 +31,27 @@ at::Tensor joined_biases(const model::CausalLM& model) {
   return biases.empty() ? at::zeros({0}, at::kFloat) : at::cat(biases);
 }
 
-void set_biases(model::CausalLM& model, const at::Tensor& joined) {
-  int64_t offset = 0;
+Section parameters_section(const char* name, const model::CausalLM& model) {
+  Section section{name, {}};
+  for (const model::Parameter& p : model.parameters().all()) section.tensors.emplace_back(p.name, p.value.sizes().vec());
+  return section;
+}
+
+Section biases_section(const char* name, const model::CausalLM& model) {
+  Section section{name, {}};
+  const auto biases = model.router_biases();
+  size_t next = 0;
+  for (int64_t layer = 0; next < biases.size(); ++layer)
+    if (model.architecture().is_moe_layer(layer))
+      section.tensors.emplace_back(fmt::format("model.layers.{}.mlp.gate.e_score_correction_bias", layer), biases[next++].sizes().vec());
+  return section;
+}
+
+void add_biases(TeamState& state, size_t section, const model::CausalLM& model) {
+  int64_t begin = 0;
   for (const at::Tensor& bias : model.router_biases()) {
-    bias.copy_(joined.narrow(0, offset, bias.numel()));
-    offset += bias.numel();
+    state.parts.push_back({section, begin, bias});
+    begin += bias.numel();
   }
 }
 
@@ -42,6 +59,15 @@ void set_biases(model::CausalLM& model, const at::Tensor& joined) {
 model::ParameterSharding* parameter_sharding(const StageContext& context) {
   Team* trainers = context.team.trainers();
   return trainers && context.recipe.trainer.parameter_sharding == "full" ? trainers->parameter_sharding() : nullptr;
+}
+
+/// For messages.
+std::string layout_of(const StageContext& context) {
+  const auto& cluster = context.recipe.cluster;
+  const auto& trainer = context.recipe.trainer;
+  return fmt::format("{} ranks, placement {}, {} that train, expert_parallel_size {}, optimizer_sharding {}, parameter_sharding {}",
+                     context.team.size(), cluster.placement, context.team.trainer_count(), cluster.expert_parallel_size,
+                     trainer.optimizer_sharding, trainer.parameter_sharding);
 }
 
 /// What this member updates of `count` parameters: nothing where it does not train.
@@ -53,8 +79,10 @@ std::pair<int64_t, int64_t> optimizer_range(const StageContext& context, int64_t
 
 }  // namespace
 
-void require_finite(const model::CausalLM& model, const std::string& stage) {
-  if (at::isfinite(model.parameters().values()).all().item<bool>()) return;
+void require_finite(const model::CausalLM& model, const std::string& stage) { require_finite(model.parameters().values(), stage); }
+
+void require_finite(const at::Tensor& values, const std::string& stage) {
+  if (at::isfinite(values).all().item<bool>()) return;
   throw Fault("stage " + stage +
               ": weights are not finite any more; a smaller optim.lr may help. Not saved: the last checkpoint is as it was");
 }
@@ -65,58 +93,77 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
       model_(model),
       reference_(reference),
       optimizer_(model.parameters(), optim, optimizer_steps, optimizer_range(context, model.parameters().size())),
+      checkpoint_(context.team, context.checkpoint_folder(), layout_of(context), context.recipe.trainer.keep_last),
       steps_(steps),
       progress_(context.stage.name, steps, context.team.leads()) {
   model_.set_recompute(context.recipe.trainer.recompute == "layer");
   if (context.recipe.trainer.resume_mode == "auto") restore();
   model_.shard_parameters(parameter_sharding(context));
   if (reference_) reference_->shard_parameters(parameter_sharding(context));
-  agree();
   progress_.start_at(first_step_);
 }
 
-void TrainingSession::agree() {
-  const std::string mine = restored_ ? std::to_string(first_step_) : "none";
-  for (const std::string& other : context_.team.gather(mine))
-    if (other != mine) throw Fault(context_.checkpoint_folder() + ": ranks found different checkpoints: " + mine + " and " + other);
+// ---- What the state is ----
+
+namespace {
+enum : size_t { kValues, kMoment1, kMoment2, kRouterBiases, kReference, kReferenceBiases };  // as sections() has them
+}
+
+std::vector<Section> TrainingSession::sections() const {
+  std::vector<Section> all = {parameters_section("values", model_), parameters_section("moment1", model_),
+                              parameters_section("moment2", model_), biases_section("router_biases", model_)};
+  if (reference_)
+    all.push_back(parameters_section("reference", *reference_)), all.push_back(biases_section("reference_biases", *reference_));
+  return all;
+}
+
+void TrainingSession::add_values(TeamState& state, int64_t begin, int64_t end) const {
+  state.parts.push_back({kValues, begin, model_.parameters().values().slice(0, begin, end)});
+  if (reference_) state.parts.push_back({kReference, begin, reference_->parameters().values().slice(0, begin, end)});
+}
+
+TeamState TrainingSession::to_save() const {
+  TeamState state{sections(), {}, {}};
+  const Team* trainers = context_.team.trainers();
+  if (trainers == nullptr) return state;
+  const auto [begin, end] = trainers->slice(model_.parameters().size());
+  add_values(state, begin, end);
+  // Whoever holds all moments saves a slice of them; whoever holds a slice saves that.
+  const int64_t first = optimizer_.whole() ? begin : optimizer_.range().first, last = optimizer_.whole() ? end : optimizer_.range().second;
+  const int64_t held = optimizer_.range().first;
+  state.parts.push_back({kMoment1, first, optimizer_.first_moment().slice(0, first - held, last - held)});
+  state.parts.push_back({kMoment2, first, optimizer_.second_moment().slice(0, first - held, last - held)});
+  if (!context_.team.leads()) return state;
+  add_biases(state, kRouterBiases, model_);
+  if (reference_) add_biases(state, kReferenceBiases, *reference_);
+  return state;
+}
+
+TeamState TrainingSession::to_restore() const {
+  TeamState state{sections(), {}, {}};
+  add_values(state, 0, model_.parameters().size());
+  state.parts.push_back({kMoment1, optimizer_.range().first, optimizer_.first_moment()});
+  state.parts.push_back({kMoment2, optimizer_.range().first, optimizer_.second_moment()});
+  add_biases(state, kRouterBiases, model_);
+  if (reference_) add_biases(state, kReferenceBiases, *reference_);
+  return state;
 }
 
 void TrainingSession::restore() {
-  auto found = train::load_checkpoint(context_.checkpoint_folder(), context_.stage.name, context_.hash);
-  if (!found) return;
-  auto& [manifest, tensors] = *found;
-  const auto copy = [&](const char* name, at::Tensor to) {
-    const auto from = tensors.find(name);
-    if (from == tensors.end() || from->second.sizes() != to.sizes())
-      throw Fault(context_.checkpoint_folder() + ": tensor '" + name + "' does not fit this model");
-    to.copy_(from->second);
-  };
-  // A checkpoint holds the moments of all parameters, whoever saved it.
-  const auto copy_moment = [&](const char* name, at::Tensor to) {
-    at::Tensor whole = at::empty_like(model_.parameters().values());
-    copy(name, whole);
-    to.copy_(whole.narrow(0, optimizer_.range().first, to.numel()));
-  };
-  copy("values", model_.parameters().values());
-  copy_moment("moment1", optimizer_.first_moment());
-  copy_moment("moment2", optimizer_.second_moment());
-  set_biases(model_, tensors.at("router_biases"));
-  if (reference_) {
-    copy("reference", reference_->parameters().values());
-    set_biases(*reference_, tensors.at("reference_biases"));
-  }
-  optimizer_.set_steps(tensors.at("optimizer_steps").item<int64_t>());
-  if (const auto kept = tensors.find("pending"); kept != tensors.end())
-    pending.assign(static_cast<const char*>(kept->second.data_ptr()), static_cast<size_t>(kept->second.numel()));
-  first_step_ = static_cast<int64_t>(manifest.step());
-  cursor = manifest.question_cursor(), tokens = manifest.tokens(), seconds_before_ = manifest.seconds();
-  if (context_.team.trainers()) skipped_in_a_row_ = manifest.skipped_in_a_row();
-  has_eval_start = manifest.has_eval_start();
-  if (has_eval_start) eval_start = manifest.eval_start();
-  ended_early_ = manifest.ended_early();
+  TeamState state = to_restore();
+  const auto manifest = checkpoint_.restore(context_.stage.name, context_.hash, state);
+  if (!manifest) return;
+  pending = std::move(state.bytes);
+  optimizer_.set_steps(static_cast<int64_t>(manifest->optimizer_steps()));
+  first_step_ = static_cast<int64_t>(manifest->step());
+  cursor = manifest->question_cursor(), tokens = manifest->tokens(), seconds_before_ = manifest->seconds();
+  if (context_.team.trainers()) skipped_in_a_row_ = manifest->skipped_in_a_row();
+  has_eval_start = manifest->has_eval_start();
+  if (has_eval_start) eval_start = manifest->eval_start();
+  ended_early_ = manifest->ended_early();
   if (ended_early_) steps_ = first_step_;
   restored_ = true;
-  open_files(manifest.metrics_bytes(), manifest.samples_bytes());
+  open_files(manifest->metrics_bytes(), manifest->samples_bytes());
   if (context_.team.leads()) log_info("{}: going on from step {} of {}", context_.stage.name, first_step_, steps_);
 }
 
@@ -134,7 +181,7 @@ void TrainingSession::open_files(uint64_t metrics_bytes, uint64_t samples_bytes)
 
 void TrainingSession::begin() {
   if (restored_) return;
-  if (context_.team.leads()) forget_earlier_attempts();
+  if (context_.team.leads()) forget_earlier_attempts();  // nobody writes there before the leader has made a folder for it
   open_files(file_size(context_.output("metrics.jsonl")), 0);
   save(0, true);
 }
@@ -155,51 +202,71 @@ void TrainingSession::forget_earlier_attempts() {
   if (kept.size() != lines.size()) write_file_atomic(path, kept);
 }
 
-at::Tensor TrainingSession::whole_moment(const at::Tensor& mine) {
-  Team* trainers = context_.team.trainers();
-  return optimizer_.whole() || trainers == nullptr ? mine : trainers->gather_slices(mine, model_.parameters().size());
+// ---- Saving ----
+
+void TrainingSession::require_finite_everywhere() const {
+  std::string mine;
+  try {
+    if (const Team* trainers = context_.team.trainers()) {
+      const auto [begin, end] = trainers->slice(model_.parameters().size());
+      require_finite(model_.parameters().values().slice(0, begin, end), context_.stage.name);
+    }
+  } catch (const Fault& fault) {
+    mine = fault.what();
+  }
+  for (const std::string& problem : context_.team.gather(mine))
+    if (!problem.empty()) throw Fault(problem);
 }
 
-void TrainingSession::write(train::Checkpoint checkpoint, bool must) const {
-  try {
-    train::save_checkpoint(context_.checkpoint_folder(), std::move(checkpoint), context_.recipe.trainer.keep_last);
-  } catch (const std::exception& error) {  // whatever the file system says
-    if (must) throw;
-    log_error("{}: no checkpoint was saved: {}; training goes on and tries again in {} steps", context_.stage.name, error.what(),
-              context_.recipe.trainer.save_freq);
-  }
+records::CheckpointManifest TrainingSession::describe_state(int64_t steps_done) const {
+  records::CheckpointManifest m;
+  m.set_stage(context_.stage.name), m.set_step(static_cast<uint64_t>(steps_done));
+  m.set_config_hash(context_.hash), m.set_seed(context_.seed());
+  m.set_question_cursor(cursor), m.set_tokens(tokens), m.set_optimizer_steps(static_cast<uint64_t>(optimizer_.steps()));
+  m.set_seconds(seconds_before_ + clock_.seconds());
+  if (metrics_) m.set_metrics_bytes(metrics_->bytes()), m.set_samples_bytes(samples_->bytes());
+  if (has_eval_start) *m.mutable_eval_start() = eval_start;
+  m.set_ended_early(ended_early_), m.set_skipped_in_a_row(static_cast<uint32_t>(skipped_in_a_row_));
+  return m;
 }
 
 void TrainingSession::save(int64_t steps_done, bool must) {
-  std::string state = on_save ? on_save() : "";
-  const auto values_in_use = model_.use_all(), reference_in_use = reference_ ? reference_->use_all() : nullptr;
-  const at::Tensor moment1 = whole_moment(optimizer_.first_moment()), moment2 = whole_moment(optimizer_.second_moment());
-  if (context_.team.leads()) {
-    require_finite(model_, context_.stage.name);
-    metrics_->sync(), samples_->sync();
-    train::Checkpoint c;
-    c.manifest.set_stage(context_.stage.name), c.manifest.set_step(static_cast<uint64_t>(steps_done));
-    c.manifest.set_config_hash(context_.hash), c.manifest.set_seed(context_.seed());
-    c.manifest.set_question_cursor(cursor), c.manifest.set_tokens(tokens);
-    c.manifest.set_seconds(seconds_before_ + clock_.seconds());
-    c.manifest.set_metrics_bytes(metrics_->bytes()), c.manifest.set_samples_bytes(samples_->bytes());
-    if (has_eval_start) *c.manifest.mutable_eval_start() = eval_start;
-    c.manifest.set_ended_early(ended_early_), c.manifest.set_skipped_in_a_row(static_cast<uint32_t>(skipped_in_a_row_));
-    c.tensors = {{"values", model_.parameters().values()},
-                 {"moment1", moment1},
-                 {"moment2", moment2},
-                 {"router_biases", joined_biases(model_)},
-                 {"optimizer_steps", at::scalar_tensor(optimizer_.steps(), at::kLong).view({1})}};
-    if (reference_) c.tensors.insert({{"reference", reference_->parameters().values()}, {"reference_biases", joined_biases(*reference_)}});
-    if (!state.empty()) c.tensors["pending"] = at::from_blob(state.data(), {static_cast<int64_t>(state.size())}, at::kByte);
-    write(std::move(c), must);
+  Stopwatch blocked;
+  note_outcome(checkpoint_.wait(), false);
+  require_finite_everywhere();
+  TeamState state = to_save();
+  if (on_save) state.bytes = on_save();
+  if (metrics_) metrics_->sync(), samples_->sync();  // the manifest says how long they are
+  if (const std::string problem = checkpoint_.begin(describe_state(steps_done), state); !problem.empty())
+    note_outcome(TeamCheckpoint::Outcome{steps_done, problem, blocked.seconds()}, must);
+  if (must) note_outcome(checkpoint_.wait(), true);
+  save_blocked_ += blocked.seconds();
+}
+
+void TrainingSession::note_outcome(const std::optional<TeamCheckpoint::Outcome>& outcome, bool must) {
+  if (!outcome) return;
+  save_took_ += outcome->seconds;
+  if (outcome->problem.empty()) return;
+  if (must) throw Fault(outcome->problem);
+  if (context_.team.leads())
+    log_error("{}: no checkpoint was saved: step {}, {}; training goes on and tries again in {} steps", context_.stage.name, outcome->step,
+              outcome->problem, context_.recipe.trainer.save_freq);
+}
+
+void TrainingSession::write_metrics(int64_t step, Metrics metrics) {
+  if (save_took_ > 0.0) {
+    metrics["timing_s/checkpoint_blocking"] = std::exchange(save_blocked_, 0.0);
+    metrics["timing_s/checkpoint"] = std::exchange(save_took_, 0.0);
   }
-  context_.team.barrier("checkpoint");
+  if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
 }
 
 void TrainingSession::finish_step(int64_t step, const Metrics& metrics, const std::string& note) {
   if (ended_early_) steps_ = step + 1;
-  if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
+  Stopwatch polled;
+  note_outcome(checkpoint_.poll(), false);
+  save_blocked_ += polled.seconds();
+  write_metrics(step, metrics);
   progress_.update(step + 1, note);
   longest_step_ = std::max(longest_step_, step_clock_.lap());
   const bool stop = context_.team.any(stop_requested(longest_step_));

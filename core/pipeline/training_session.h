@@ -12,18 +12,19 @@
 #include "core/base/progress.h"
 #include "core/base/stopwatch.h"
 #include "core/pipeline/stage_context.h"
-#include "core/train/checkpoint.h"
+#include "core/pipeline/team_checkpoint.h"
 #include "core/train/optimizer.h"
 
 namespace cohort::pipeline {
 
 /// Fault when a weight is not finite: such a model is neither saved nor passed on.
 void require_finite(const model::CausalLM& model, const std::string& stage);
+void require_finite(const at::Tensor& values, const std::string& stage);
 
 class TrainingSession {
  public:
-  /// `reference` may be null. Collective: every member reads the same checkpoint. The model is set to trainer.recompute. `steps` are the
-  /// stage's, `optimizer_steps` those of the learning rate's schedule.
+  /// `reference` may be null. Collective: every member goes on from the same checkpoint. The model is set to trainer.recompute. `steps` are
+  /// the stage's, `optimizer_steps` those of the learning rate's schedule.
   TrainingSession(const StageContext& context, model::CausalLM& model, model::CausalLM* reference, const train::OptimConfig& optim,
                   int64_t steps, int64_t optimizer_steps);
 
@@ -49,7 +50,8 @@ class TrainingSession {
 
   /// Collective. Writes metrics (leader), saves every save_freq steps (unless the last update was skipped), after the last one and when
   /// asked to stop, or when another step as long as the longest so far would not fit before the walltime; in the latter cases throws
-  /// Stopped.
+  /// Stopped. A save goes on in the background, except where the run may end after it; the metrics of the step in which it was committed
+  /// have timing_s/checkpoint_blocking, what it cost the run, and timing_s/checkpoint, how long it took in all.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
   /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite,
@@ -66,21 +68,31 @@ class TrainingSession {
 
  private:
   void restore();
-  /// All members must go on from the same step; nobody saves before all have looked.
-  void agree();
   void forget_earlier_attempts();
-  /// A moment of all parameters, on the leader. Collective where the optimizer has a slice.
-  at::Tensor whole_moment(const at::Tensor& mine);
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
+  std::vector<Section> sections() const;
+  /// This member's part of the state, in place: a slice of everything where it trains.
+  TeamState to_save() const;
+  /// What this member holds of the state, in place.
+  TeamState to_restore() const;
+  /// Parts of the numbers [begin, end) of the weights.
+  void add_values(TeamState& state, int64_t begin, int64_t end) const;
+  /// Collective. Fault everywhere when a weight is not finite anywhere.
+  void require_finite_everywhere() const;
+  records::CheckpointManifest describe_state(int64_t steps_done) const;
   /// Collective. A disk that is full or failing ends the run only where the checkpoint must be: at the start, at the end, and when asked to
-  /// stop.
+  /// stop; there it waits until the checkpoint is committed.
   void save(int64_t steps_done, bool must);
-  void write(train::Checkpoint checkpoint, bool must) const;
+  void write_metrics(int64_t step, Metrics metrics);
+  /// Says how a save ended, and keeps its times for the next line of metrics.
+  void note_outcome(const std::optional<TeamCheckpoint::Outcome>& outcome, bool must);
 
   const StageContext& context_;
   model::CausalLM& model_;
   model::CausalLM* reference_;
   train::Optimizer optimizer_;
+  TeamCheckpoint checkpoint_;
+  double save_blocked_ = 0.0, save_took_ = 0.0;  ///< seconds, since the last line of metrics that has them
   int64_t steps_;
   int64_t first_step_ = 0;
   bool restored_ = false;

@@ -38,6 +38,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_bench(program, action);
   add_status(program, action);
   add_replay(program, action);
+  add_checkpoint(program, action);
   add_reference(program, action);
 }
 

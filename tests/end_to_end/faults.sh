@@ -234,18 +234,22 @@ damage() { # WORDS PATTERN COMMAND…: of a copy of a run with two checkpoints; 
   expect "$words" 0 "$pattern" 60
   same_as_alone copy
 }
-shorten() { truncate -s -7 "$newest/state.safetensors"; }
-lose() { rm "$newest/state.safetensors"; }
+shorten() { truncate -s -7 "$newest/shard_1_of_2.bin"; }
+lose() { rm "$newest/shard_1_of_2.bin"; }
+add() { touch "$newest/shard_2_of_3.bin"; }
 garble() { head -c 20 /dev/urandom >"$newest/../LATEST"; }
+misname() { echo step_999 >"$newest/../LATEST"; }
 flip() { # a byte that was not that already
   local byte='\377'
-  [ "$(od -An -tx1 -j 4096 -N 1 "$newest/state.safetensors")" != ' ff' ] || byte='\0'
-  printf "$byte" | dd of="$newest/state.safetensors" bs=1 seek=4096 conv=notrunc status=none
+  [ "$(od -An -tx1 -j 4096 -N 1 "$newest/shard_0_of_2.bin")" != ' ff' ] || byte='\0'
+  printf "$byte" | dd of="$newest/shard_0_of_2.bin" bs=1 seek=4096 conv=notrunc status=none
 }
 damage 'a flipped byte in a checkpoint' 'skipped, .*expected hash' flip
 everything && damage 'a truncated checkpoint' 'skipped, .*expected [0-9]+ bytes' shorten
-damage 'a checkpoint without its data' 'skipped, .*No such file' lose
-everything && damage 'LATEST is garbage' 'going on from step' garble
+damage 'a checkpoint without one of its shards' 'skipped, .*No such file' lose
+everything && damage 'a checkpoint with a shard too many' 'skipped, .*expected only the files of its manifest' add
+everything && damage 'LATEST is garbage' 'LATEST: expected step_N, found .*ignored' garble
+damage 'LATEST names a step that is not there' 'LATEST: names step_999, which is not there; ignored' misname
 
 mkdir "$work/link"
 ln -s /dev/null "$work/link/lock"

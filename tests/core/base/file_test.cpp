@@ -109,6 +109,26 @@ TEST_CASE("a large file is hashed while it is written") {
   CHECK_THROWS_AS(writer.close(), Fault);
 }
 
+TEST_CASE("a writer of a new file replaces nothing; parts of a file are read exactly; neither follows a link") {
+  const TempDir dir;
+  write_file_atomic(dir / "a", "0123456789");
+  CHECK_THAT(message_of<Fault>([&] { FileWriter(dir / "a", FileWriter::Existing::kRefuse); }), Contains("File exists"));
+  fs::create_symlink(dir / "a", dir / "link");
+  fs::create_symlink(dir / "nothing", dir / "dangling");
+  CHECK_THAT(message_of<Fault>([&] { FileWriter(dir / "link"); }), Contains("create failed"));
+  CHECK_THAT(message_of<Fault>([&] { FileWriter(dir / "dangling", FileWriter::Existing::kRefuse); }), Contains("File exists"));
+  CHECK_FALSE(fs::exists(dir / "nothing"));
+  const FileReader file(dir / "a");
+  CHECK(file.size() == 10);
+  std::string part(4, '\0');
+  file.read(6, 4, part.data());
+  CHECK(part == "6789");
+  CHECK_THAT(message_of<InputError>([&] { file.read(7, 4, part.data()); }), Contains("the end of the file"));
+  CHECK_THAT(message_of<InputError>([&] { FileReader(dir / "link"); }), Contains("a symbolic link"));
+  CHECK_THAT(message_of<InputError>([&] { FileReader(dir / "none"); }), Contains("No such file"));
+  CHECK_THAT(message_of<InputError>([&] { FileReader{dir.path()}; }), Contains("found a folder"));
+}
+
 TEST_CASE("a second process that wants the run folder learns who has it") {
   const TempDir dir;
   {

@@ -1,14 +1,12 @@
 #include "core/pipeline/run_status.h"
 
-#include <ATen/ATen.h>
-
 #include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "core/config/yaml_reader.h"
 #include "core/pipeline/pipeline.h"
-#include "core/train/checkpoint.h"
 #include "tests/core/base/temp_dir.h"
+#include "tests/core/train/small_state.h"
 
 namespace cohort::pipeline {
 
@@ -27,15 +25,14 @@ stages:
   };
   CHECK(describe_status(run_status(recipe("0.1"))) == "0 of 2 stages done; next a, from its start");
   const auto save = [&](uint64_t step, const std::string& hash) {
-    train::Checkpoint c;
-    c.manifest.set_stage("a"), c.manifest.set_step(step), c.manifest.set_config_hash(hash);
-    c.tensors = {{"values", at::zeros({3}, at::kFloat)}};
-    train::save_checkpoint(folder / "run/checkpoints/a", c, 9);
+    records::CheckpointManifest manifest;
+    manifest.set_stage("a"), manifest.set_step(step), manifest.set_config_hash(hash);
+    train::save_small(folder / "run/checkpoints/a", step, 9, 2, manifest);
   };
   const std::string hash = stage_hashes(recipe("0.1"))[0];
   for (const uint64_t step : {9, 12, 15}) save(step, hash);
   save(20, "that of another configuration");
-  std::filesystem::resize_file(folder / "run/checkpoints/a/step_15/state.safetensors", 10);
+  std::filesystem::resize_file(folder / "run/checkpoints/a/step_15/shard_1_of_2.bin", 10);
   std::filesystem::create_directories(folder / "run/checkpoints/a/step_25");  // empty
   std::filesystem::create_directories(folder / "run/checkpoints/a/step_30.tmp");
   CHECK(describe_status(run_status(recipe("0.1"))) == "0 of 2 stages done; next a, from step 12");

@@ -191,9 +191,10 @@ TEST_CASE("too many skipped steps in a row end the run, also over a restart", "[
     for (const auto& [step, update] : {std::pair(0, bad), {1, bad}, {2, good}, {3, bad}, {4, bad}}) {
       session.after_update(step, update, update.skipped ? std::nan("") : 1.0, describe);
       session.finish_step(step, {}, "");
-      CHECK(std::filesystem::exists(folder / "run/checkpoints/warm/step_" + std::to_string(step + 1)) == (!update.skipped || step == 4));
     }
   }
+  for (const int step : {1, 2, 3, 4, 5})  // the last one must be saved; it does not push out the good one
+    CHECK(std::filesystem::exists(folder / "run/checkpoints/warm/step_" + std::to_string(step)) == (step == 3 || step == 5));
   TrainingSession resumed(context, *model, nullptr, {}, 80, 80);
   REQUIRE(resumed.first_step() == 5);
   CHECK_THROWS_AS(resumed.after_update(5, bad, std::nan(""), describe), Fault);
