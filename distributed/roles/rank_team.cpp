@@ -39,8 +39,8 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size, const comm::NcclOptions& nccl)
     : communicator_(std::move(communicator)),
       trainer_count_(communicator_.size() - rollout_ranks),
-      nccl_(nccl),
-      sharding_(communicator_) {
+      sharding_(communicator_),
+      nccl_(nccl) {
   if (rollout_ranks > 0) {
     const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
     auto& mine = rolls_out ? rollouts_ : trainers_;

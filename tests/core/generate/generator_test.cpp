@@ -384,7 +384,7 @@ TEST_CASE("a source without groups is no error; one that moves groups is a Fault
   Generator(*model, tokenizer(), config()).generate_from({0, 0, [](int64_t, std::vector<Group>&) {}}, groups, kKey, {9, 4});
   CHECK(groups.empty());
   const GroupSource moving{4, 7, [](int64_t, std::vector<Group>& into) { into.push_back(questions(1)[0]); }};
-  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate_from(moving, groups, kKey, 9), Fault);
+  CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate_from(moving, groups, kKey, {9, 4}), Fault);
 }
 
 }  // namespace cohort::generate
