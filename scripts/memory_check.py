@@ -42,6 +42,7 @@ RUNS = [
     {"dtype": "bf16"},
     {"preset": "deepseek_v3_tiny", "dtype": "bf16"},
     {"preset": "deepseek_v3_tiny", "ranks": 2},
+    {"preset": "deepseek_v3_tiny", "ranks": 2, "trainer": ", optimizer_sharding: zero1, parameter_sharding: full"},
 ]
 OPTIONAL = [("recompute", {"preset": "deepseek_v3_tiny", "trainer": ", recompute: layer"}), ("recompute", {"trainer": ", recompute: layer"})]
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n"]
