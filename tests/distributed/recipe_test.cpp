@@ -41,14 +41,14 @@ stages:
 
 /// Each way to share or to save memory; none changes a bit.
 using Settings = std::vector<std::string>;
-const std::vector<Settings> kWays = {{},
-                                     {"trainer.optimizer_sharding=zero1"},
-                                     {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
-                                     {"cluster.expert_parallel_size=2"},
-                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
-                                     {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"},
-                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1",
-                                      "trainer.parameter_sharding=full", "trainer.recompute=layer"}};
+const std::vector<Settings> kWays = {
+    {},
+    {"trainer.optimizer_sharding=zero1"},
+    {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+    {"cluster.expert_parallel_size=2"},
+    {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+    {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"},
+    {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full", "trainer.recompute=layer"}};
 const Settings kFour = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1"};
 const Settings kFourFull = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"};
 
@@ -129,9 +129,10 @@ struct Leg {
     return all;
   }
 };
-const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}, {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
-                                 {1, kWays[2]}, {2, kWays[3]}, {2, kWays[5]}, {3, kWays[6], 1}, {2, kWays[0], 1}, {4, kFour}};
+const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1},
+                                  {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},    {1, kWays[2]},
+                                 {2, kWays[3]}, {2, kWays[5]}, {3, kWays[6], 1}, {2, kWays[0], 1}, {4, kFour}};
 
 }  // namespace
 

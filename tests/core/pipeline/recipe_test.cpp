@@ -103,8 +103,8 @@ TEST_CASE("what changes a result changes the hash of its stage and of all that d
 TEST_CASE("what only changes speed, place or bookkeeping changes no hash") {
   CHECK(changed_by({"run.name=x", "run.output=elsewhere", "run.samples_per_step=0", "cluster.deadline_s=5", "trainer.micro_batch_size=3",
                     "trainer.save_freq=1", "trainer.keep_last=9", "trainer.resume_mode=disable", "trainer.recompute=layer",
-                    "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full", "stages.zero.rollout.max_num_seqs=700", "stages.curated.rollout.max_num_seqs=700",
-                    "eval.rollout.max_num_seqs=700"}) == Names{});
+                    "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full", "stages.zero.rollout.max_num_seqs=700",
+                    "stages.curated.rollout.max_num_seqs=700", "eval.rollout.max_num_seqs=700"}) == Names{});
 }
 
 TEST_CASE("the bytes of a data file count, its place does not") {
