@@ -77,9 +77,10 @@ std::vector<Ability> abilities_for(const StageWork& work, const Layout& l, const
   if (l.expert_parallel > 1) {
     out.push_back(number_ability<Cluster>("cluster", "expert_parallel_size", l.expert_parallel));
     out.push_back({fmt::format("experts' weights and gradients divided over {} ranks", l.expert_parallel), false,
-                   l.sharded_parameters ? "this build divides their weights over all ranks that train, and gathers a layer's own ones; it does "
-                                          "not divide their gradients, and gathers all to sample"
-                                        : "this build divides only their work: every rank holds those of all experts"});
+                   l.sharded_parameters
+                       ? "this build divides their weights over all ranks that train, and gathers a layer's own ones; it does "
+                         "not divide their gradients, and gathers all to sample"
+                       : "this build divides only their work: every rank holds those of all experts"});
   }
   if (l.split() && l.rollout_expert_parallel > 1)
     out.push_back({fmt::format("rollout ranks that share experts: {}", l.rollout_expert_parallel), false, "there is no key for it"});

@@ -54,9 +54,9 @@ PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataCon
 /// Longest prompt and completion of the first documents of a pretraining corpus.
 std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const pipeline::PretrainStage& stage);
 
-/// One entry per stage. With trainer.parameter_sharding: full, when weights are whole while answers are sampled and in pieces while they are
-/// trained on, memory is that of the larger of the two. What saving takes is not counted. The recipe must have passed check_recipe with this number of ranks. In placement split the memory of an RL stage is
-/// an upper bound for each rank: none both trains and rolls out.
+/// One entry per stage. With trainer.parameter_sharding: full, when weights are whole while answers are sampled and in pieces while they
+/// are trained on, memory is that of the larger of the two. What saving takes is not counted. The recipe must have passed check_recipe with
+/// this number of ranks. In placement split the memory of an RL stage is an upper bound for each rank: none both trains and rolls out.
 std::vector<StagePlan> make_plan(const pipeline::Recipe& recipe, int ranks);
 
 }  // namespace cohort::launcher

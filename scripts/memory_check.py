@@ -47,6 +47,7 @@ RUNS = [
     {"preset": "deepseek_v3_tiny", "trainer": ", recompute: layer"},
     {"trainer": ", recompute: layer"},
     {"preset": "deepseek_v3_tiny", "ranks": 2, "ep": 2, "trainer": ", recompute: layer, optimizer_sharding: zero1"},
+    {"preset": "deepseek_v3_tiny", "ranks": 2, "trainer": ", optimizer_sharding: zero1, parameter_sharding: full"},
 ]
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n"]
 

@@ -50,22 +50,22 @@ class CausalLM {
   /// Where experts are shared: [begin, end) of each stack of routed experts in parameters().grads().
   std::vector<std::pair<int64_t, int64_t>> shared_ranges() const;
 
-  /// From now on keep this member's slice of the parameters only, and the others' while they are in use: inside use_all() or use_layers(), and
-  /// only there the model can be run. All parameters are here when it is called. `sharding` is borrowed; null: nothing changes. Router biases
-  /// and gradients are not divided.
+  /// From now on keep this member's slice of the parameters only, and the others' while they are in use: inside use_all() or use_layers(),
+  /// and only there the model can be run. All parameters are here when it is called. `sharding` is borrowed; null: nothing changes. Router
+  /// biases and gradients are not divided.
   void shard_parameters(ParameterSharding* sharding);
   bool sharded() const { return set_.sharding() != nullptr; }
 
-  /// While one of these lives, parameters of others are here. Its end is local. The model must outlive it. Null where nothing is to be done:
-  /// the model is not sharded, or all parameters are in use already.
+  /// While one of these lives, parameters of others are here. Its end is local. The model must outlive it. Null where nothing is to be
+  /// done: the model is not sharded, or all parameters are in use already.
   struct EndUse {
     void operator()(CausalLM* model) const { model->end_use(); }
   };
   using InUse = std::unique_ptr<CausalLM, EndUse>;
   /// All parameters, for passes that are each member's own affair. Collective.
   [[nodiscard]] InUse use_all();
-  /// For passes that all members make in step: embedding, final norm and head all the time, a layer while it runs, once more in the backward
-  /// pass. Collective, and so is then every pass of hidden() and its backward pass; a member that has fewer of them joins in with
+  /// For passes that all members make in step: embedding, final norm and head all the time, a layer while it runs, once more in the
+  /// backward pass. Collective, and so is then every pass of hidden() and its backward pass; a member that has fewer of them joins in with
   /// join_passes(). Without gradients layers come whole; with them, where experts are shared, without the experts that others run. At the
   /// end the gradients are 0: their memory is given back.
   ///

@@ -32,7 +32,8 @@ Pages all_pages(const at::Tensor& flat) { return {static_cast<char*>(flat.data_p
 /// Those that hold nothing but [begin, end). Nothing lies behind the last number, so its page counts as its own.
 Pages pages_within(const at::Tensor& flat, int64_t begin, int64_t end) {
   const size_t first = whole_pages(static_cast<size_t>(begin) * sizeof(float));
-  const size_t stop = end == flat.numel() ? whole_pages(flat.nbytes()) : static_cast<size_t>(end) * sizeof(float) / page_size() * page_size();
+  const size_t stop =
+      end == flat.numel() ? whole_pages(flat.nbytes()) : static_cast<size_t>(end) * sizeof(float) / page_size() * page_size();
   return {static_cast<char*>(flat.data_ptr()) + first, stop > first && end > begin ? stop - first : 0};
 }
 
@@ -62,7 +63,8 @@ at::Tensor paged_zeros(int64_t numbers) {
   const size_t bytes = whole_pages(static_cast<size_t>(numbers) * sizeof(float));
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw Fault(fmt::format("no memory for {} bytes of parameters: {}", bytes, std::strerror(errno)));
-  return at::from_blob(memory, {numbers}, [bytes](void* data) { munmap(data, bytes); }, at::kFloat);
+  return at::from_blob(
+      memory, {numbers}, [bytes](void* data) { munmap(data, bytes); }, at::kFloat);
 }
 
 void keep_pages_small(const at::Tensor& flat) {

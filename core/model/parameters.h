@@ -4,8 +4,8 @@
 /// Flat, because the optimizer, the gradient sum over ranks and checkpoints then work on one array. Names are those of the published
 /// checkpoints, except that the experts of a layer are stacked ("….mlp.experts.gate_proj.weight" [E, I, D]); see weights_io.h.
 ///
-/// The values may be divided over processes (shard): then only this process's slice of them is in memory, and the rest while it is gathered.
-/// Names, shapes, views and addresses stay.
+/// The values may be divided over processes (shard): then only this process's slice of them is in memory, and the rest while it is
+/// gathered. Names, shapes, views and addresses stay.
 
 #include <ATen/core/Tensor.h>
 

@@ -12,8 +12,8 @@
 /// Where the optimizer has a slice of the parameters only (trainer.optimizer_sharding), gradients are reduced to slices, each member
 /// updates its own and the slices are handed round: ZeRO-1, with the bits of the other way.
 ///
-/// Where the parameters are divided too (trainer.parameter_sharding), the members run their slots in step as well, layers are gathered while
-/// they run (CausalLM::use_layers) and nothing is handed round after the update. Gradients are whole until they are reduced.
+/// Where the parameters are divided too (trainer.parameter_sharding), the members run their slots in step as well, layers are gathered
+/// while they run (CausalLM::use_layers) and nothing is handed round after the update. Gradients are whole until they are reduced.
 ///
 /// Only members that train take steps. The others may make a Learner and ask it who owns what.
 
@@ -29,7 +29,8 @@ namespace cohort::pipeline {
 
 class Learner {
  public:
-  /// Everything is borrowed. Where the model is sharded, the optimizer has this member's slice. `router_bias_update_rate` and `aux_loss_coeff` balance the experts (0 in RL unless asked for).
+  /// Everything is borrowed. Where the model is sharded, the optimizer has this member's slice. `router_bias_update_rate` and
+  /// `aux_loss_coeff` balance the experts (0 in RL unless asked for).
   Learner(model::CausalLM& model, train::Optimizer& optimizer, Team& team, int64_t slots, double router_bias_update_rate,
           double aux_loss_coeff);
 

@@ -99,8 +99,8 @@ class Team {
   /// Its members are neighbours: those of this team from a multiple of its size on.
   virtual model::ExpertExchange* expert_exchange() { return nullptr; }
 
-  /// Through which the members that train divide a model's parameters (trainer.parameter_sharding), in the slices of slice(); null: there is
-  /// nobody to divide them with. Of trainers(). Not collective.
+  /// Through which the members that train divide a model's parameters (trainer.parameter_sharding), in the slices of slice(); null: there
+  /// is nobody to divide them with. Of trainers(). Not collective.
   virtual model::ParameterSharding* parameter_sharding() { return nullptr; }
 
   /// True everywhere if true anywhere. Stop requests go through this, so that all members stop at the same step.

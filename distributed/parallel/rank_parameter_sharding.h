@@ -1,9 +1,9 @@
 #pragma once
 /// model::ParameterSharding over the ranks that train.
 ///
-/// Consumes: numbers of the slices of other ranks. Waits for: the ranks whose slices it needs, and those that need its slice; in any, for all.
-/// Unblocked by: the slowest of them, or the deadline. Numbers go from the owner's memory to where they are used, without a copy between;
-/// an owner sends to each rank in turn, so with many ranks its link bounds a gather.
+/// Consumes: numbers of the slices of other ranks. Waits for: the ranks whose slices it needs, and those that need its slice; in any, for
+/// all. Unblocked by: the slowest of them, or the deadline. Numbers go from the owner's memory to where they are used, without a copy
+/// between; an owner sends to each rank in turn, so with many ranks its link bounds a gather.
 
 #include <vector>
 

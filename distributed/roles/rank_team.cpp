@@ -196,7 +196,8 @@ std::unique_ptr<weights::Transfer> RankTeam::make_transfer(const model::CausalLM
   for (const auto& [info, values] : tensors) infos.push_back(info);
   weights::Layout from(static_cast<size_t>(size())), to(static_cast<size_t>(size()));
   for (int rank = 0; rank < trainer_count_; ++rank)
-    from[static_cast<size_t>(rank)] = sharded ? weights::flat_slice(infos, model.parameters().all().size(), rank, trainer_count_) : weights::whole(infos);
+    from[static_cast<size_t>(rank)] =
+        sharded ? weights::flat_slice(infos, model.parameters().all().size(), rank, trainer_count_) : weights::whole(infos);
   for (int rank = trainer_count_; rank < size(); ++rank) to[static_cast<size_t>(rank)] = weights::whole(infos);
   return std::make_unique<weights::Transfer>(communicator_, std::move(tensors), from, to);
 }

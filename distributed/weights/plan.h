@@ -32,7 +32,8 @@ std::vector<Slice> whole(const std::vector<TensorInfo>& tensors);
 /// The rows (first dimension) of tensor `t` that part `part` of `parts` has when they are shared out in contiguous, nearly equal runs.
 Slice rows(const std::vector<TensorInfo>& tensors, size_t t, int64_t part, int64_t parts);
 
-/// What part `part` of `parts` has when the first `count` tensors, laid end to end, are cut into nearly equal runs; of the other tensors all.
+/// What part `part` of `parts` has when the first `count` tensors, laid end to end, are cut into nearly equal runs; of the other tensors
+/// all.
 std::vector<Slice> flat_slice(const std::vector<TensorInfo>& tensors, size_t count, int64_t part, int64_t parts);
 
 struct Move {

@@ -65,8 +65,8 @@ int64_t numbers_of(const model::ParameterSet& set, const std::string& part) {
   return count;
 }
 
-/// Bytes that a member may hold of the values while layers come one by one: its slice, what is outside the layers, the largest layer; of its
-/// experts those that the member runs. A page may be shared at both ends of each.
+/// Bytes that a member may hold of the values while layers come one by one: its slice, what is outside the layers, the largest layer; of
+/// its experts those that the member runs. A page may be shared at both ends of each.
 int64_t most_bytes(const model::ParameterSet& set, int64_t slice, int64_t expert_parallel) {
   const int64_t pages = (2 * 4 + 4) * sysconf(_SC_PAGESIZE);
   int64_t layer = 0;
@@ -75,7 +75,8 @@ int64_t most_bytes(const model::ParameterSet& set, int64_t slice, int64_t expert
     const int64_t experts = numbers_of(set, name + "mlp.experts.");
     layer = std::max(layer, numbers_of(set, name) - experts + experts / expert_parallel);
   }
-  return 4 * (slice + set.size() - numbers_of(set, "model.layers.") + layer) + pages + shape().num_hidden_layers * 2 * sysconf(_SC_PAGESIZE);
+  return 4 * (slice + set.size() - numbers_of(set, "model.layers.") + layer) + pages +
+         shape().num_hidden_layers * 2 * sysconf(_SC_PAGESIZE);
 }
 
 /// What a member has after three steps.
@@ -125,7 +126,8 @@ Outcome train(Team& team, const Way& way, int64_t spoiled) {
   }
   expect(optimizer.steps() == 2, "two steps that count");
   if (way.full)
-    expect(watched->peak <= most_bytes(model.parameters(), held, way.expert_parallel), "one layer at a time, without the experts of others");
+    expect(watched->peak <= most_bytes(model.parameters(), held, way.expert_parallel),
+           "one layer at a time, without the experts of others");
   const auto in_use = model.use_all();
   outcome.values = model.parameters().values().clone();
   return outcome;
@@ -181,7 +183,9 @@ void check_passes_without_gradients(comm::Communicator world) {
   const at::NoGradGuard no_grad;
   roles::RankTeam team(world);
   model::CausalLM whole(shape(), 5), model(shape(), 5);
-  const auto expect_same = [&](int64_t item) { expect(same_bits(logprobs(model, item), logprobs(whole, item)), "the bits of a whole model"); };
+  const auto expect_same = [&](int64_t item) {
+    expect(same_bits(logprobs(model, item), logprobs(whole, item)), "the bits of a whole model");
+  };
   WatchedSharding watched(*team.parameter_sharding(), model.parameters().size());
   model.shard_parameters(&watched);
   expect(test::contains(test::fault_of([&] { logprobs(model, 0); }), "without its parameters"), "no pass outside of a use");

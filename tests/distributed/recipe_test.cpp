@@ -42,14 +42,14 @@ stages:
 
 /// Each way to share or to save memory; none changes a bit.
 using Settings = std::vector<std::string>;
-const std::vector<Settings> kWays = {{},
-                                     {"trainer.optimizer_sharding=zero1"},
-                                     {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
-                                     {"cluster.expert_parallel_size=2"},
-                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
-                                     {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"},
-                                     {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1",
-                                      "trainer.parameter_sharding=full", "trainer.recompute=layer"}};
+const std::vector<Settings> kWays = {
+    {},
+    {"trainer.optimizer_sharding=zero1"},
+    {"trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+    {"cluster.expert_parallel_size=2"},
+    {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.recompute=layer"},
+    {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"},
+    {"cluster.expert_parallel_size=2", "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full", "trainer.recompute=layer"}};
 const Settings kFour = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1"};
 const Settings kFourFull = {"cluster.expert_parallel_size=4", "trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full"};
 

@@ -238,8 +238,8 @@ TEST_CASE("gather_ranges brings each rank what it wants, from the owners, and no
       };
       std::vector<std::vector<std::pair<size_t, size_t>>> all(3);
       for (size_t r = 0; r < ranks; ++r) {
-        all[0].emplace_back(0, length);                                        // everything
-        all[1].emplace_back(length / 3, length / 3 + length / 2);              // the same part of it
+        all[0].emplace_back(0, length);                                       // everything
+        all[1].emplace_back(length / 3, length / 3 + length / 2);             // the same part of it
         all[2].emplace_back(length * (r % 2) / 2, length * (r % 2 + 1) / 2);  // the one or the other half
       }
       for (const auto& wanted : all) {
