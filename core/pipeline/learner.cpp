@@ -77,11 +77,12 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
   if (!trains()) throw Fault("a member that does not train was asked for an optimizer step");
   const bool mixture = !model_.router_biases().empty();
   const auto in_use = model_.use_layers();
-  if (optimizer_.whole() && !sums_.defined()) sums_ = trainers_->tensor_for_sums(model_.parameters().size());
+  const auto [first, last] = my_slots();
+  const bool several = last - first > 1;  // slots; the gradient of a single one is summed where it is
+  if (several && optimizer_.whole() && !sums_.defined()) sums_ = trainers_->tensor_for_sums(model_.parameters().size());
   train::GradientTree tree(sums_);
   std::vector<std::vector<double>> sums;
   std::vector<at::Tensor> loads;
-  const auto [first, last] = my_slots();
   for (int64_t slot = first; slot < last; ++slot) {
     model_.zero_gradients();
     model::MoeTrace trace{aux_coeff_ / static_cast<double>(sequences), {}, {}};
@@ -90,9 +91,9 @@ Learner::Result Learner::step(int64_t count, int64_t sequences, const Work& work
     model_.join_passes();
     if (mixture) add_loads(loads, trace.load, model_.router_biases().size());
     model_.fold_gradients();
-    if (last - first > 1) tree.add(model_.parameters().grads());
+    if (several) tree.add(model_.parameters().grads());
   }
-  const at::Tensor total = last - first > 1 ? tree.sum() : model_.parameters().grads();
+  const at::Tensor total = several ? tree.sum() : model_.parameters().grads();
   collect_experts(total);
   reduce(total);
   const double norm = gradient_norm();
