@@ -206,13 +206,13 @@ void Communicator::sum(std::string_view label, std::span<float> values) {
 std::shared_ptr<float[]> Communicator::floats_for_sums(std::string_view label, size_t count) {
   if (size() == 1 || !state_->transport->shares_memory()) return std::make_shared_for_overwrite<float[]>(count);
   const std::shared_ptr<SharedBlock> block = SharedBlock::create(count);
-  const std::vector<std::string> names = all_gather(label, block ? block->name() : "");
-  const bool opened = block && block->open(names, rank());
+  const std::vector<std::string> addresses = all_gather(label, block ? block->address() : "");
+  const bool opened = block && block->open(addresses, rank());
   const std::vector<std::string> answers = all_gather(label, opened ? "1" : "0");
-  if (block) block->forget_name();
+  if (block) block->stop_sharing();
   if (std::find(answers.begin(), answers.end(), "0") != answers.end()) {
     if (rank() == 0)
-      log_warn("no {} MiB of memory can be shared between the ranks of this host (/dev/shm?): sums are slower", (count * sizeof(float)) >> 20);
+      log_warn("no {} MiB of memory can be shared between the ranks of this host (memory, or processes that cannot see each other): sums are slower", (count * sizeof(float)) >> 20);
     return std::make_shared_for_overwrite<float[]>(count);
   }
   state_->transport->adopt(block, state_->collectives);
