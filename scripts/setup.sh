@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Debian or Ubuntu machine ready to build cohort. The second time it takes a second.
 #
-#   scripts/setup.sh
+#   scripts/setup.sh [--tests]     --tests: what the tests need, too
 #
 # System packages come through apt (as root, or through sudo). LibTorch comes out of the PyPI wheel into .deps/ and nowhere else;
 # an existing one is used where COHORT_TORCH_ROOT names it (the folder with include/ and lib/).
@@ -17,8 +17,9 @@ PACKAGES=(
   openmpi-bin libopenmpi-dev
   protobuf-compiler libprotobuf-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev
   libxxhash-dev libutf8proc-dev catch2
-  strace  # tests inject faults with it
 )
+TEST_PACKAGES=(strace procps)  # to inject faults, and to see that no process is left
+[ "${1:-}" != --tests ] || PACKAGES+=("${TEST_PACKAGES[@]}")
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
