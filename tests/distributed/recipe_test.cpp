@@ -128,7 +128,7 @@ struct Leg {
 };
 const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1}, {3, kWays[4], 1}};
 const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
-                                 {1, kWays[2]}, {8, kFour}, {2, kWays[3]}, {2, kWays[0], 1}};
+                                 {1, kWays[2]}, {8, kFour},    {2, kWays[3]},    {2, kWays[0], 1}};
 
 }  // namespace
 
