@@ -44,7 +44,8 @@ class TeamCheckpoint {
  public:
   /// Borrows the team. `layout` describes how the run is laid out, for messages.
   TeamCheckpoint(Team& team, std::string folder, std::string layout, int64_t keep_last);
-  /// A save in flight is given up, as the others may be gone; the next attempt at the step removes what it leaves. A team of one finishes it.
+  /// A save in flight is given up, as the others may be gone; the next attempt at the step removes what it leaves. A team of one finishes
+  /// it.
   ~TeamCheckpoint();
   TeamCheckpoint(const TeamCheckpoint&) = delete;
   TeamCheckpoint& operator=(const TeamCheckpoint&) = delete;
