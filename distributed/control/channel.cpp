@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -28,8 +29,7 @@
 namespace cohort::control {
 namespace {
 
-constexpr double kHello_s = 3.0;          // for a stranger to say who it is, and for rank 0 to answer
-constexpr double kConnect_s = 10.0;       // for all addresses together
+constexpr double kFarewell_s = 1.0;       // for the others to read a goodbye
 constexpr size_t kMostStrangers = 8;      // at a time, beside the ranks
 constexpr double kLingerVerdict_s = 1.0;  // rank 0 has told the others in the same moment
 constexpr double kLingerAlone_s = 3.0;    // each finds out for itself that rank 0 is lost: a beat or two apart
@@ -111,6 +111,18 @@ class Loop {
     return m;
   }
 
+  /// Says goodbye and waits until the others have read it and closed: a socket that is closed with something unread in it takes back what
+  /// it has sent.
+  void part(std::vector<Connection*> connections) {
+    for (Connection* c : connections) c->send(make(Kind::kGoodbye));
+    const auto start = Clock::now();
+    while (true) {
+      std::erase_if(connections, [](Connection* c) { return !c->part(); });
+      if (connections.empty() || seconds_since(start) > kFarewell_s) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
   double beat_s() const { return std::min(2.0, options_.timeout_s / 5); }
 
   void finish(double linger_s) {
@@ -170,7 +182,8 @@ class Server final : public Loop {
   struct Guest {
     Connection connection;
     double since;
-    int rank = -1;  // a stranger's
+    int rank = -1;         // a stranger's
+    bool watched = false;  // from the first beat on: before, the rank may give this connection up and try another
     bool gone = false;
   };
 
@@ -183,7 +196,7 @@ class Server final : public Loop {
   void ready(const std::vector<pollfd>& fds) override {
     for (size_t i = 0; i < guests_.size(); ++i) {
       const short events = fds[i + 2].revents;
-      if ((events & POLLOUT) != 0 && !guests_[i].connection.flush()) drop(guests_[i], "");
+      if ((events & POLLOUT) != 0 && !guests_[i].connection.flush()) give_up(guests_[i]);
       if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) listen_to(guests_[i]);
     }
     if ((fds[1].revents & POLLIN) != 0) accept_guest();
@@ -191,7 +204,7 @@ class Server final : public Loop {
 
   void tick() override {
     for (Guest& g : guests_)
-      if (g.rank < 0 && now_ - g.since > kHello_s) drop(g, "it did not say who it is");
+      if (g.rank < 0 && now_ - g.since > options_.hello_s) drop(g, "it did not say who it is");
     std::erase_if(guests_, [](const Guest& g) { return g.gone; });
     bool lost = false;
     for (const Finding& finding : pulse_.look(now_)) {
@@ -204,22 +217,38 @@ class Server final : public Loop {
   }
 
   void farewell() override {
+    std::vector<Connection*> ranks;
     for (Guest& g : guests_)
-      if (g.rank >= 0) g.connection.send(make(Kind::kGoodbye));
+      if (g.rank >= 0) ranks.push_back(&g.connection);
+    part(std::move(ranks));
   }
 
   void accept_guest() {
     Descriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    const auto strangers = std::count_if(guests_.begin(), guests_.end(), [](const Guest& g) { return g.rank < 0; });
-    // Every rank that is still to come may be among the strangers.
-    if (socket.is_open() && static_cast<size_t>(strangers) < kMostStrangers + static_cast<size_t>(ranks_) - known_)
-      guests_.push_back({Connection(std::move(socket)), now_});
+    if (!socket.is_open()) return;
+    std::erase_if(guests_, [](const Guest& g) { return g.gone; });
+    // Every rank that is still to come may be among the strangers, and is likely to be the newest: it speaks at once.
+    if (guests_.size() >= kMostStrangers + static_cast<size_t>(ranks_) - 1) {
+      const auto oldest = std::find_if(guests_.begin(), guests_.end(), [](const Guest& g) { return g.rank < 0; });
+      if (oldest == guests_.end()) return;
+      drop(*oldest, "it makes room for another");
+      guests_.erase(oldest);
+    }
+    guests_.push_back({Connection(std::move(socket)), now_});
   }
 
   void drop(Guest& g, const std::string& why) {
     if (!why.empty()) options_.say(LogLevel::kDebug, "control channel: a connection was dropped: " + why);
-    if (g.rank >= 0) pulse_.closed(g.rank, now_);
+    if (g.watched) pulse_.closed(g.rank, now_);
     g.gone = true;
+  }
+
+  /// After a send that failed: a goodbye may have arrived before the connection broke.
+  void give_up(Guest& g) {
+    Message m;
+    while (g.connection.receive(m) == Connection::Received::kMessage && problem_of(m, token_, ranks_).empty())
+      if (static_cast<Kind>(m.kind) == Kind::kGoodbye && static_cast<int>(m.rank) == g.rank) pulse_.left(g.rank);
+    drop(g, "");
   }
 
   void listen_to(Guest& g) {
@@ -239,12 +268,12 @@ class Server final : public Loop {
 
   void welcome(Guest& g, const Message& m) {
     const int rank = static_cast<int>(m.rank);
-    const bool taken = std::any_of(guests_.begin(), guests_.end(), [&](const Guest& other) { return other.rank == rank; });
+    const bool taken = std::any_of(guests_.begin(), guests_.end(), [&](const Guest& o) { return o.rank == rank && o.watched && !o.gone; });
     if (static_cast<Kind>(m.kind) != Kind::kHello || rank == 0 || taken) return drop(g, fmt::format("it came as rank {}", rank));
+    for (Guest& other : guests_)
+      if (other.rank == rank && !other.gone) drop(other, fmt::format("rank {} came again", rank));
     g.rank = rank;
-    ++known_;
-    pulse_.joined({rank, m.host, m.pid, m.doing}, now_);
-    if (!g.connection.send(make(Kind::kWelcome))) drop(g, "");
+    if (!g.connection.send(make(Kind::kWelcome))) give_up(g);
   }
 
   void answer(Guest& g, const Message& m) {
@@ -255,8 +284,11 @@ class Server final : public Loop {
     }
     if (static_cast<Kind>(m.kind) == Kind::kTake) return deal(g, m);
     if (static_cast<Kind>(m.kind) != Kind::kBeat) return drop(g, fmt::format("rank {} sent what only rank 0 sends", g.rank));
-    pulse_.heard(g.rank, m.doing, now_);
-    if (!g.connection.send(make(Kind::kAnswer))) drop(g, "");
+    if (g.watched)
+      pulse_.heard(g.rank, m.doing, now_);
+    else
+      pulse_.joined({g.rank, m.host, m.pid, m.doing}, now_), g.watched = true;
+    if (!g.connection.send(make(Kind::kAnswer))) give_up(g);
   }
 
   void deal(Guest& g, const Message& asked) {
@@ -268,7 +300,7 @@ class Server final : public Loop {
       options_.say(LogLevel::kError, fmt::format("control channel: rank {}: {}", g.rank, fault.what()));
       return drop(g, "");
     }
-    if (!g.connection.send(m)) drop(g, "");
+    if (!g.connection.send(m)) give_up(g);
   }
 
   void announce(const Finding& finding) {
@@ -284,7 +316,6 @@ class Server final : public Loop {
   Descriptor listening_;
   std::vector<Guest> guests_;
   TicketCounter tickets_;
-  size_t known_ = 1;  // ranks that have said hello, and this one
 };
 
 /// The other ranks' end.
@@ -295,17 +326,21 @@ class Client final : public Loop {
 
   /// "" or why rank 0 cannot be reached.
   std::string connect(const Invitation& invitation) {
-    std::vector<std::string> problems;
+    const std::vector<std::string> targets = invitation.targets(host_);
+    if (targets.empty()) return "rank 0 has no network address";
+    std::map<std::string, std::string> last;  // problem of each address
     const auto start = Clock::now();
-    for (const std::string& address : invitation.targets(host_)) {
-      const double left = kConnect_s - seconds_since(start);
+    for (size_t i = 0;; ++i) {
+      const double left = options_.connect_s - seconds_since(start);
       if (left <= 0.0) break;
-      std::string problem;
-      Descriptor socket = connect_to(address, invitation.port, std::min(left, kHello_s), problem);
-      if (socket.is_open() && shake_hands(Connection(std::move(socket)), problem)) return "";
-      problems.push_back(fmt::format("{} port {}: {}", address, invitation.port, problem));
+      const std::string& address = targets[i % targets.size()];
+      Descriptor socket = connect_to(address, invitation.port, std::min(left, options_.hello_s), last[address]);
+      if (socket.is_open() && shake_hands(Connection(std::move(socket)), last[address])) return "";
+      if ((i + 1) % targets.size() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
-    return problems.empty() ? "rank 0 has no network address" : join(problems, "; ");
+    std::vector<std::string> problems;
+    for (const auto& [address, problem] : last) problems.push_back(fmt::format("{} port {}: {}", address, invitation.port, problem));
+    return join(problems, "; ");
   }
 
   TicketRange take(uint64_t round, uint64_t total, uint64_t most) override {
@@ -315,7 +350,12 @@ class Client final : public Loop {
     asked_ = m, answer_.reset();
     wake();
     answered_.wait(lock, [&] { return answer_ || closed_; });
-    if (!answer_) throw Fault(fmt::format("rank {}: tickets of round {}: rank 0 has closed the control channel", rank_, round));
+    if (!answer_) {
+      lock.unlock();
+      // Whoever ends the job after rank 0 left or died does it with the right exit code. This rank's Fault would replace it.
+      std::this_thread::sleep_for(std::chrono::duration<double>(options_.leave_s));
+      throw Fault(fmt::format("rank {}: tickets of round {}: rank 0 has closed the control channel", rank_, round));
+    }
     const bool right = answer_->round == round && answer_->total == total && answer_->count <= most && answer_->first <= total &&
                        answer_->count <= total - answer_->first;
     if (!right) throw Fault(fmt::format("rank {}: rank 0 answered with other tickets than those of round {}", rank_, round));
@@ -328,7 +368,7 @@ class Client final : public Loop {
     if (!connection.send(make(Kind::kHello))) return false;
     const auto start = Clock::now();
     Message m;
-    while (seconds_since(start) < kHello_s) {
+    while (seconds_since(start) < options_.hello_s) {
       pollfd waiting{connection.fd(), POLLIN, 0};
       poll(&waiting, 1, 100);
       const auto received = connection.receive(m);
@@ -351,7 +391,11 @@ class Client final : public Loop {
   void ready(const std::vector<pollfd>& fds) override {
     ask();
     if (connection_.empty() || fds.size() < 2 || fds[1].revents == 0) return;
-    if ((fds[1].revents & POLLOUT) != 0 && !connection_[0].flush()) return hang_up();
+    if ((fds[1].revents & POLLOUT) != 0 && !connection_[0].flush()) return give_up();
+    listen();
+  }
+
+  void listen() {
     Message m;
     while (!connection_.empty()) {
       const auto received = connection_[0].receive(m);
@@ -363,9 +407,10 @@ class Client final : public Loop {
 
   /// Passes on what the main thread asks for.
   void ask() {
-    const std::lock_guard lock(mutex_);
-    if (asked_ && (connection_.empty() || !connection_[0].send(*asked_))) closed_ = true, answered_.notify_all();
-    asked_.reset();
+    std::unique_lock lock(mutex_);
+    const std::optional<Message> m = std::exchange(asked_, std::nullopt);
+    lock.unlock();
+    if (m && !connection_.empty() && !connection_[0].send(*m)) give_up();
   }
 
   void obey(const Message& m) {
@@ -399,7 +444,7 @@ class Client final : public Loop {
   void tick() override {
     if (now_ - beat_at_ >= beat_s() && !connection_.empty()) {
       beat_at_ = now_;
-      if (!connection_[0].send(make(Kind::kBeat))) hang_up();
+      if (!connection_[0].send(make(Kind::kBeat))) give_up();
     }
     for (const Finding& finding : pulse_.look(now_)) {
       const bool end = finding.what == Finding::What::kLost;
@@ -409,7 +454,15 @@ class Client final : public Loop {
   }
 
   void farewell() override {
-    for (Connection& c : connection_) c.send(make(Kind::kGoodbye));
+    std::vector<Connection*> all;
+    for (Connection& c : connection_) all.push_back(&c);
+    part(std::move(all));
+  }
+
+  /// After a send that failed: a goodbye or a verdict may have arrived before the connection broke.
+  void give_up() {
+    listen();
+    hang_up();
   }
 
   void hang_up() {

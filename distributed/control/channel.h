@@ -14,7 +14,8 @@
 ///
 /// It also carries the tickets by which ranks share out work (tickets.h).
 ///
-/// Who connects is a stranger until it has sent the job's token, within 3 s and with the first message; a few strangers are let wait.
+/// Who connects is a stranger until it has sent the job's token, within 3 s and with the first message; a few strangers are let wait, and
+/// the oldest makes room for the next. A rank is watched from its first beat on.
 
 #include <functional>
 #include <memory>
@@ -29,6 +30,10 @@ namespace cohort::control {
 struct ChannelOptions {
   double timeout_s = 25.0;  ///< > 0; a beat is sent every 2 s, or five times in this time where that is less
   double grace_s = 5.0;     ///< for the launcher to end the job itself after a rank died
+  double hello_s = 3.0;     ///< for a stranger to say who it is, and for rank 0 to answer
+  double connect_s = 10.0;  ///< in which a rank tries all addresses of rank 0 again and again
+  /// For rank 0 to end the job with its own exit code after it left while this rank takes tickets. More than the 10 s of MpiSession::leave.
+  double leave_s = 12.0;
   /// What the channel has to say, from its thread.
   std::function<void(LogLevel, const std::string&)> say = [](LogLevel level, const std::string& line) { log_line(level, line); };
   /// The end of the process, from the channel's thread, after a rank is lost. `linger_s` is time for the other ranks to print their line
@@ -51,7 +56,7 @@ class Channel final : public Tickets {
   bool connected() const { return loop_ != nullptr; }  ///< this rank is watched
   bool complete() const { return complete_; }          ///< every rank is, and so may take tickets; the same on all ranks
 
-  /// From one thread at a time. Fault when this rank is not connected (any more).
+  /// From one thread at a time. Fault when this rank is not connected, or leave_s after its connection was closed.
   TicketRange take(uint64_t round, uint64_t total, uint64_t most) override;
 
  private:

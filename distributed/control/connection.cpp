@@ -129,6 +129,21 @@ Descriptor connect_to(const std::string& address, uint16_t port, double seconds,
   return Descriptor();
 }
 
+Connection::Connection(Descriptor socket) : socket_(std::move(socket)) {
+  const int on = 1;
+  setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+bool Connection::part() {
+  if (!flush()) return false;
+  if (outgoing_.empty()) shutdown(fd(), SHUT_WR);
+  Message ignored;
+  while (true) {
+    const Received received = receive(ignored);
+    if (received != Received::kMessage) return received == Received::kNothing;
+  }
+}
+
 bool Connection::send(const Message& message) {
   if (outgoing_.size() >= kMostUnsent) return false;
   outgoing_.push_back(message);

@@ -37,13 +37,16 @@ Descriptor connect_to(const std::string& address, uint16_t port, double seconds,
 
 class Connection {
  public:
-  explicit Connection(Descriptor socket) : socket_(std::move(socket)) {}
+  /// Turns off Nagle's delay: a message is one write, and somebody waits for it.
+  explicit Connection(Descriptor socket);
 
   int fd() const { return socket_.get(); }
   /// Sends, or keeps what does not fit into the socket for flush(). False: the peer is gone, or has left 64 messages unread.
   bool send(const Message& message);
   bool flush();
   bool waits_to_send() const { return !outgoing_.empty(); }
+  /// Sends what is left, then the end of the stream, and throws away what comes. False when the peer has closed too: call it until then.
+  bool part();
 
   enum class Received { kNothing, kMessage, kClosed };
   /// The next whole message, if one has come.

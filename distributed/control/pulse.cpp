@@ -23,7 +23,10 @@ std::string Finding::words() const {
   }
 }
 
-void Pulse::joined(Peer peer, double now) { watched_.push_back({std::move(peer), now}); }
+void Pulse::joined(Peer peer, double now) {
+  left(peer.rank);
+  watched_.push_back({std::move(peer), now});
+}
 
 Pulse::Watched* Pulse::find(int rank) {
   const auto found = std::find_if(watched_.begin(), watched_.end(), [&](const Watched& w) { return w.peer.rank == rank; });

@@ -32,6 +32,7 @@ class Pulse {
   /// a launcher that sees a rank die ends the job sooner than that, with that rank's own exit code.
   Pulse(double timeout_s, double grace_s) : timeout_s_(timeout_s), grace_s_(grace_s) {}
 
+  /// Watched from now on, as if it had not been here before.
   void joined(Peer peer, double now);
   void heard(int rank, std::string doing, double now);
   void closed(int rank, double now);

@@ -56,6 +56,16 @@ TEST_CASE("a connection that closes is lost after the grace, one that said goodb
   CHECK(words(pulse, 60.0).empty());
 }
 
+TEST_CASE("a rank that joins again is watched from then on, and its earlier connection is forgotten", "[control]") {
+  Pulse pulse(20.0, 5.0);
+  pulse.joined({1, "a", 17, "x"}, 0.0);
+  pulse.closed(1, 1.0);
+  pulse.joined({1, "a", 17, "y"}, 2.0);
+  CHECK(words(pulse, 11.9).empty());
+  CHECK(words(pulse, 12.0).size() == 1);
+  CHECK(words(pulse, 22.0) == Lines{"lost: rank 1 (host a, pid 17) was last heard 20.0 s ago, last known at y; the job ends"});
+}
+
 TEST_CASE("time in which the watcher itself was stopped counts for a second at most", "[control]") {
   AwakeClock clock;
   const double before = clock.now();

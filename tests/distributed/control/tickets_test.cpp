@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 
 #include "distributed/control/channel.h"
 #include "tests/distributed/worlds.h"
@@ -51,22 +52,46 @@ TEST_CASE("ranks take tickets through the control channel, each once", "[control
     }
     world.barrier("end");
   };
-  test::on_threads(body);
+  if (comm::MpiSession::world().size() == 1) test::on_threads(body);
   test::on_mpi(body);
 }
 
 TEST_CASE("a rank that asks for tickets of another round gets a Fault and no answer", "[control]") {
+  if (comm::MpiSession::world().size() > 1) return;
   comm::run_on_threads(
       2,
       [](Communicator world) {
         ChannelOptions options;
         options.say = [](LogLevel, const std::string&) {};
         options.end = [](double) {};
+        options.leave_s = 0.1;
         Channel channel(world, options);
         if (world.rank() == 0) channel.take(2, 8, 1);
         world.barrier("begun");
         if (world.rank() == 1)
           expect(test::contains(test::fault_of([&] { channel.take(1, 8, 1); }), "rank 0 has closed the control channel"), "a Fault");
+        world.barrier("end");
+      },
+      test::impatient());
+}
+
+TEST_CASE("a rank that wants tickets after rank 0 has left gives it time to end the job with its own exit code", "[control]") {
+  if (comm::MpiSession::world().size() > 1) return;
+  comm::run_on_threads(
+      2,
+      [](Communicator world) {
+        ChannelOptions options;
+        options.leave_s = 0.7;
+        auto channel = std::make_unique<Channel>(world, options);
+        if (world.rank() == 0) {
+          channel.reset();
+        } else {
+          const auto start = std::chrono::steady_clock::now();
+          std::string fault;
+          for (uint64_t round = 1; fault.empty(); ++round) fault = test::fault_of([&] { channel->take(round, 8, 1); });
+          expect(test::contains(fault, "rank 0 has closed the control channel"), "a Fault, found " + fault);
+          expect(std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(700), "a Fault that comes late enough");
+        }
         world.barrier("end");
       },
       test::impatient());
