@@ -36,8 +36,8 @@ void make_directories(const std::string& path);
 /// Cuts an existing file to `bytes` and makes that durable. Fault when the file is shorter.
 void truncate_file(const std::string& path, uint64_t bytes);
 
-/// Writes a large file piece by piece, hashing as it goes where that is asked for. The file is complete only after close(); without it the destructor leaves a
-/// partial file behind, so write into a folder that is renamed into place once everything in it is closed.
+/// Writes a large file piece by piece, hashing as it goes where that is asked for. The file is complete only after close(); without it the
+/// destructor leaves a partial file behind, so write into a folder that is renamed into place once everything in it is closed.
 class FileWriter {
  public:
   enum class Existing { kReplace, kRefuse };

@@ -317,10 +317,11 @@ std::optional<records::CheckpointManifest> TeamCheckpoint::restore(const std::st
     if (is_damage(train::step_folder(folder_, step), rank, all[rank])) damaged.push_back(step);
   }
   if (damaged.empty()) return std::nullopt;
-  throw InputError(fmt::format("{}: expected a whole checkpoint of this configuration, found damaged ones only: step_{}. Nothing was "
-                               "removed. Put a whole one back, or start the stage again with trainer.resume_mode=disable, or the run with "
-                               "--fresh",
-                               folder_, fmt::join(damaged, ", step_")));
+  throw InputError(
+      fmt::format("{}: expected a whole checkpoint of this configuration, found damaged ones only: step_{}. Nothing was "
+                  "removed. Put a whole one back, or start the stage again with trainer.resume_mode=disable, or the run with "
+                  "--fresh",
+                  folder_, fmt::join(damaged, ", step_")));
 }
 
 }  // namespace cohort::pipeline

@@ -45,8 +45,8 @@ class TeamCheckpoint {
  public:
   /// Borrows the team. `layout` describes how the run is laid out, for messages.
   TeamCheckpoint(Team& team, std::string folder, std::string layout, int64_t keep_last);
-  /// A save in flight is given up, as the others may be gone; the next attempt at the step removes what it leaves. Waits a second at most for
-  /// this member's part to end: a disk that hangs must not keep a failure from being told. A team of one finishes the save.
+  /// A save in flight is given up, as the others may be gone; the next attempt at the step removes what it leaves. Waits a second at most
+  /// for this member's part to end: a disk that hangs must not keep a failure from being told. A team of one finishes the save.
   ~TeamCheckpoint();
   TeamCheckpoint(const TeamCheckpoint&) = delete;
   TeamCheckpoint& operator=(const TeamCheckpoint&) = delete;
@@ -56,9 +56,9 @@ class TeamCheckpoint {
 
   /// Collective. Fills `state` from the newest step that every member can read and verify, and returns its manifest; nullopt when there are
   /// no steps but those of other stages or config hashes. Everything is verified before anything is filled in. Newer steps that any member
-  /// found damaged are passed over with a warning that names file and reason, and set aside. InputError on all members where the newest step
-  /// is one of another model, and where steps are damaged and none is good. Fault on all members where one could not look (a failing disk,
-  /// no memory): that says nothing of the step. Both leave everything as it was.
+  /// found damaged are passed over with a warning that names file and reason, and set aside. InputError on all members where the newest
+  /// step is one of another model, and where steps are damaged and none is good. Fault on all members where one could not look (a failing
+  /// disk, no memory): that says nothing of the step. Both leave everything as it was.
   std::optional<records::CheckpointManifest> restore(const std::string& stage, const std::string& config_hash, TeamState& state,
                                                      const Check& check = {});
 

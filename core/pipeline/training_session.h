@@ -95,7 +95,7 @@ class TrainingSession {
   train::Optimizer optimizer_;
   TeamCheckpoint checkpoint_;
   double save_blocked_ = 0.0, save_took_ = 0.0;  ///< seconds, since the last line of metrics that has them
-  int64_t steps_, optimizer_steps_;  ///< of the stage, in all
+  int64_t steps_, optimizer_steps_;              ///< of the stage, in all
   int64_t first_step_ = 0;
   bool restored_ = false;
   bool ended_early_ = false;

@@ -71,7 +71,8 @@ struct Layout {
 };
 
 Recipe recipe_in(const TempDir& folder, const Layout& layout, const char* preset = "deepseek_v3_tiny", const char* resume = "auto") {
-  std::vector<std::string> settings = {"run.output=" + folder / "run", std::string("model.preset=") + preset,
+  std::vector<std::string> settings = {"run.output=" + folder / "run",
+                                       std::string("model.preset=") + preset,
                                        "cluster.expert_parallel_size=" + std::to_string(layout.experts),
                                        std::string("trainer.optimizer_sharding=") + layout.sharding,
                                        std::string("trainer.parameter_sharding=") + layout.parameters,
@@ -185,9 +186,20 @@ bool on_mpi() { return comm::MpiSession::world().size() > 1; }
 TEST_CASE("a checkpoint goes through every layout and back, and its tensors keep their hashes", "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
-  const std::vector<Layout> layouts = {
-      {4, 2, "zero1"}, {1}, {2}, {2, 2}, {8, 4}, {8, 4, "zero1"}, {4, 1, "zero1", 1, "full"}, {3, 1, "zero1", 1}, {5, 2, "none", 1},
-      {4, 2, "zero1", 0, "full"}, {2, 1, "zero1", 0, "full"}, {3}, {7, 1, "zero1"}, {4, 2, "zero1"}};
+  const std::vector<Layout> layouts = {{4, 2, "zero1"},
+                                       {1},
+                                       {2},
+                                       {2, 2},
+                                       {8, 4},
+                                       {8, 4, "zero1"},
+                                       {4, 1, "zero1", 1, "full"},
+                                       {3, 1, "zero1", 1},
+                                       {5, 2, "none", 1},
+                                       {4, 2, "zero1", 0, "full"},
+                                       {2, 1, "zero1", 0, "full"},
+                                       {3},
+                                       {7, 1, "zero1"},
+                                       {4, 2, "zero1"}};
   std::vector<std::string> first;
   for (size_t leg = 0; leg < layouts.size(); ++leg) {
     CAPTURE(leg);
@@ -323,8 +335,8 @@ void forge(const std::string& step, const std::function<void(records::Checkpoint
 
 /// Begins a session on each of two ranks; `said` of what it throws on each. `prepare` is called on the rank's thread.
 template <class Error>
-void expect_refused(const Recipe& recipe, const std::function<bool(const std::string&)>& said,
-                    const std::function<void(Team&)>& prepare = [](Team&) {}) {
+void expect_refused(
+    const Recipe& recipe, const std::function<bool(const std::string&)>& said, const std::function<void(Team&)>& prepare = [](Team&) {}) {
   comm::run_on_threads(
       2,
       [&](comm::Communicator world) {
@@ -394,8 +406,9 @@ TEST_CASE("when every step is damaged the stage does not start again by itself, 
   save_four(folder);
   for (int64_t step = 0; step <= 3; ++step) flip(step_path(folder, step) + "/shard_0_of_3.bin", 100);
   expect_refused<InputError>(recipe_in(folder, {2}), [&](const std::string& words) {
-    return test::contains(words, folder / "run/checkpoints/warm: ") && test::contains(words, "step_3, step_2, step_1, step_0. Nothing was") &&
-           test::contains(words, "trainer.resume_mode=disable") && test::contains(words, "--fresh");
+    return test::contains(words, folder / "run/checkpoints/warm: ") &&
+           test::contains(words, "step_3, step_2, step_1, step_0. Nothing was") && test::contains(words, "trainer.resume_mode=disable") &&
+           test::contains(words, "--fresh");
   });
   for (int64_t step = 0; step <= 3; ++step) CHECK(fs::exists(step_path(folder, step)));
   const Recipe again = recipe_in(folder, {1}, "deepseek_v3_tiny", "disable");  // what the message proposes
@@ -410,17 +423,28 @@ TEST_CASE("a manifest with counters that cannot be is damaged", "[team_checkpoin
   save_four(folder);
   std::string path = step_path(folder, 3);
   int64_t step = 3;
-  SECTION("optimizer_steps") { forge(path, [](auto& m) { m.set_optimizer_steps(101); }); }
-  SECTION("optimizer_steps that wrap around") { forge(path, [](auto& m) { m.set_optimizer_steps(~uint64_t{0}); }); }
-  SECTION("question_cursor") { forge(path, [](auto& m) { m.set_question_cursor(uint64_t{1} << 62); }); }
-  SECTION("tokens") { forge(path, [](auto& m) { m.set_tokens(uint64_t{1} << 62); }); }
-  SECTION("seconds") { forge(path, [](auto& m) { m.set_seconds(std::nan("")); }); }
+  SECTION("optimizer_steps") {
+    forge(path, [](auto& m) { m.set_optimizer_steps(101); });
+  }
+  SECTION("optimizer_steps that wrap around") {
+    forge(path, [](auto& m) { m.set_optimizer_steps(~uint64_t{0}); });
+  }
+  SECTION("question_cursor") {
+    forge(path, [](auto& m) { m.set_question_cursor(uint64_t{1} << 62); });
+  }
+  SECTION("tokens") {
+    forge(path, [](auto& m) { m.set_tokens(uint64_t{1} << 62); });
+  }
+  SECTION("seconds") {
+    forge(path, [](auto& m) { m.set_seconds(std::nan("")); });
+  }
   SECTION("step") {
     fs::rename(path, step_path(folder, 101));
     path = step_path(folder, 101), step = 101;
     forge(path, [](auto& m) { m.set_step(101); });
   }
-  run_layout(folder, {2}, [](Member& m) { expect(m.session->first_step() == 2, "step 2, found " + std::to_string(m.session->first_step())); });
+  run_layout(folder, {2},
+             [](Member& m) { expect(m.session->first_step() == 2, "step 2, found " + std::to_string(m.session->first_step())); });
   CHECK(fs::exists(step_path(folder, step) + ".damaged"));
 }
 
@@ -428,10 +452,10 @@ TEST_CASE("counters at their limits are taken", "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
   save_four(folder);
-  forge(step_path(folder, 3), [](auto& m) {
-    m.set_optimizer_steps(100), m.set_question_cursor((uint64_t{1} << 62) - 1), m.set_tokens((uint64_t{1} << 62) - 1);
-  });
-  run_layout(folder, {2}, [](Member& m) { expect(m.session->first_step() == 3, "step 3, found " + std::to_string(m.session->first_step())); });
+  forge(step_path(folder, 3),
+        [](auto& m) { m.set_optimizer_steps(100), m.set_question_cursor((uint64_t{1} << 62) - 1), m.set_tokens((uint64_t{1} << 62) - 1); });
+  run_layout(folder, {2},
+             [](Member& m) { expect(m.session->first_step() == 3, "step 3, found " + std::to_string(m.session->first_step())); });
 }
 
 TEST_CASE("a damaged step that the leader cannot set aside does not end the run", "[team_checkpoint]") {
@@ -516,7 +540,8 @@ TEST_CASE("the state is copied when a save begins: what is trained meanwhile doe
   CHECK(train::steps_in(here) == std::vector<int64_t>{5, 4});  // a team of one needs nobody to finish
 }
 
-TEST_CASE("a rank that fails while a save is in flight does not wait for a disk that hangs, and nothing is committed", "[team_checkpoint]") {
+TEST_CASE("a rank that fails while a save is in flight does not wait for a disk that hangs, and nothing is committed",
+          "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
   const std::string here = folder / "c";
@@ -531,7 +556,8 @@ TEST_CASE("a rank that fails while a save is in flight does not wait for a disk 
     then(team, checkpoint);
   };
   const auto finish = [](Team&, TeamCheckpoint& checkpoint) { expect(checkpoint.wait()->problem.empty(), "a save that succeeds"); };
-  comm::run_on_threads(3, [&](comm::Communicator world) { save(world, 1, finish); }, test::impatient());
+  comm::run_on_threads(
+      3, [&](comm::Communicator world) { save(world, 1, finish); }, test::impatient());
 
   std::string last = "shard_1_of_3.bin";
   SECTION("while shards are written") { fsyncs_until_it_hangs = 0; }
@@ -543,7 +569,8 @@ TEST_CASE("a rank that fails while a save is in flight does not wait for a disk 
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   };
-  CHECK_THROWS_WITH(comm::run_on_threads(3, [&](comm::Communicator world) { save(world, 2, broken); }, test::impatient()),
+  CHECK_THROWS_WITH(comm::run_on_threads(
+                        3, [&](comm::Communicator world) { save(world, 2, broken); }, test::impatient()),
                     "this rank is broken");
   CHECK(clock.seconds() < 10.0);
   CHECK(train::steps_in(here) == std::vector<int64_t>{1});
@@ -553,7 +580,8 @@ TEST_CASE("a rank that fails while a save is in flight does not wait for a disk 
     for (int i = 0; i < 1000 && train::latest_problem(here) + read_file(here + "/LATEST", 64) != "step_2\n"; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
   } else {
-    comm::run_on_threads(3, [&](comm::Communicator world) { save(world, 2, finish); }, test::impatient());
+    comm::run_on_threads(
+        3, [&](comm::Communicator world) { save(world, 2, finish); }, test::impatient());
   }
   CHECK(train::steps_in(here) == std::vector<int64_t>{2, 1});
   CHECK_FALSE(fs::exists(here + "/step_2.tmp"));
