@@ -182,7 +182,7 @@ void truncate_file(const std::string& path, uint64_t bytes) {
   sync_or_fail(file.get(), path);
 }
 
-FileWriter::FileWriter(const std::string& path, Existing existing) : path_(path) {
+FileWriter::FileWriter(const std::string& path, Existing existing, bool hashes) : path_(path), hashes_(hashes) {
   const int there = existing == Existing::kReplace ? O_TRUNC : O_EXCL;
   descriptor_ = open_or_fail(path, O_WRONLY | O_CREAT | O_NOFOLLOW | there, "create").release();
 }
@@ -194,7 +194,7 @@ FileWriter::~FileWriter() {
 void FileWriter::write(std::string_view bytes) {
   if (descriptor_ < 0) throw Fault(path_ + ": written to after it was closed");
   write_all(descriptor_, bytes, path_);
-  hasher_.update(bytes);
+  if (hashes_) hasher_.update(bytes);
   bytes_ += bytes.size();
 }
 
@@ -203,7 +203,7 @@ std::string FileWriter::close() {
   Descriptor file(std::exchange(descriptor_, -1));  // a failed fsync is never tried again: the next one would say that all is well
   sync_or_fail(file.get(), path_);
   close_or_fail(file, path_);
-  return hasher_.hex();
+  return hashes_ ? hasher_.hex() : "";
 }
 
 FileReader::FileReader(const std::string& path) : path_(path) {

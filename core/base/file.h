@@ -36,25 +36,27 @@ void make_directories(const std::string& path);
 /// Cuts an existing file to `bytes` and makes that durable. Fault when the file is shorter.
 void truncate_file(const std::string& path, uint64_t bytes);
 
-/// Writes a large file piece by piece, hashing as it goes. The file is complete only after close(); without it the destructor leaves a
-/// partial file behind, so write into a folder that is renamed into place once everything in it is closed.
+/// Writes a large file piece by piece, hashing as it goes where that is asked for. The file is complete only after close(); without it the
+/// destructor leaves a partial file behind, so write into a folder that is renamed into place once everything in it is closed.
 class FileWriter {
  public:
   enum class Existing { kReplace, kRefuse };
   /// Creates the file; one that is there is emptied, or is a Fault. A symbolic link is never followed.
-  explicit FileWriter(const std::string& path, Existing existing = Existing::kReplace);
+  explicit FileWriter(const std::string& path, Existing existing = Existing::kReplace, bool hashes = true);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
   void write(std::string_view bytes);
   uint64_t bytes() const { return bytes_; }  ///< written so far
-  std::string close();                       ///< fsync and close; returns the XXH3-128 of everything written, 32 hex digits
+  /// fsync and close; returns the XXH3-128 of everything written, 32 hex digits; "" where it does not hash.
+  std::string close();
 
  private:
   std::string path_;
   int descriptor_ = -1;
   uint64_t bytes_ = 0;
+  bool hashes_;
   Hasher hasher_;
 };
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <numeric>
+#include <thread>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -17,10 +18,15 @@
 namespace cohort::pipeline {
 namespace {
 
+/// For those who read it: what() of memory that could not be had is a type's name.
+std::string cause_of(const std::exception& error) {
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ? "out of memory" : error.what();
+}
+
 constexpr const char* kBytes = "pending/bytes";
 
 // What a member says of a step: one of these and then the manifest's hash, or the reason.
-constexpr char kGood = '+', kDamaged = 'd', kOther = 'o', kMisfit = 'm';
+constexpr char kGood = '+', kDamaged = 'd', kOther = 'o', kMisfit = 'm', kFailed = 'f';
 
 std::string tensor_name(const Section& section, size_t i) { return section.name + "/" + section.tensors[i].first; }
 
@@ -93,9 +99,34 @@ std::vector<int64_t> to_steps(const std::string& words) {
   return steps;
 }
 
-template <class Result>
-bool is_done(const std::future<Result>& work) {
-  return !work.valid() || work.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+bool is_done(const std::future<std::string>& work, std::chrono::seconds patience = {}) {
+  return !work.valid() || work.wait_for(patience) == std::future_status::ready;
+}
+
+/// As std::async, but nobody waits for the thread when the future goes. So `work` must own all that it uses.
+std::future<std::string> in_background(std::function<std::string()> work) {
+  std::promise<std::string> promise;
+  auto result = promise.get_future();
+  std::thread([work = std::move(work), promise = std::move(promise)]() mutable {
+    try {
+      promise.set_value(work());
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  }).detach();
+  return result;
+}
+
+/// The member whose word counts; all.size() where the step is good, and the same, to all.
+size_t spokesman(const std::vector<std::string>& all) {
+  const auto first = [&](char kind) {
+    return static_cast<size_t>(std::find_if(all.begin(), all.end(), [&](const auto& a) { return a.starts_with(kind); }) - all.begin());
+  };
+  // A failure goes before damage, and a member's own damage before what another one says of the same step.
+  if (const size_t rank = first(kFailed); rank < all.size()) return rank;
+  if (const size_t rank = first(kDamaged); rank < all.size()) return rank;
+  if (!all[0].starts_with(kGood)) return 0;
+  return static_cast<size_t>(std::find_if(all.begin(), all.end(), [&](const auto& a) { return a != all[0]; }) - all.begin());
 }
 
 }  // namespace
@@ -107,12 +138,14 @@ TeamCheckpoint::~TeamCheckpoint() {
   if (!save_) return;
   if (team_.size() > 1) {
     save_->cancelled = true;
+    if (!is_done(save_->writing, std::chrono::seconds(1)) || !is_done(save_->committing, std::chrono::seconds(1)))
+      log_warn("{}: the disk does not answer; the save of step {} is left as it is", folder_, save_->manifest.step());
     return;
   }
   try {
     if (const auto outcome = wait(); !outcome->problem.empty()) log_error("{}", outcome->problem);
   } catch (const std::exception& error) {
-    log_error("{}: {}", folder_, error.what());
+    log_error("{}: {}", folder_, cause_of(error));
   }
 }
 
@@ -133,12 +166,12 @@ std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const Te
     try {
       train::begin_step(folder_, step);
     } catch (const std::exception& error) {
-      problem = error.what();
+      problem = cause_of(error);
     }
   }
   // Nobody writes before the leader has emptied the folder.
   if (problem = first_problem(team_.gather(problem)); !problem.empty()) return problem;
-  auto save = std::make_unique<Save>();
+  auto save = std::make_shared<Save>();
   save->manifest = std::move(manifest);
   save->manifest.set_layout(layout_);
   if (Team* trainers = team_.trainers()) {
@@ -155,10 +188,9 @@ std::string TeamCheckpoint::begin(records::CheckpointManifest manifest, const Te
       entries.push_back(train::tensor_entry(kBytes, "U8", {size}));
     }
     save->manifest.mutable_tensors()->Assign(entries.begin(), entries.end());
-    save->writing = std::async(std::launch::async,
-                               [s = save.get(), entries, step, folder = folder_, index = trainers->index(), count = team_.trainer_count()] {
-                                 return train::write_shard(folder, step, index, count, entries, s->runs, s->cancelled);
-                               });
+    save->writing = in_background([save, entries, step, folder = folder_, index = trainers->index(), count = team_.trainer_count()] {
+      return to_bytes(train::write_shard(folder, step, index, count, entries, save->runs, save->cancelled));
+    });
   }
   save_ = std::move(save);
   return "";
@@ -185,7 +217,7 @@ std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::advance() {
   try {
     if (save_->committing.valid()) save_->committing.get();
   } catch (const std::exception& error) {
-    problem = error.what();
+    problem = cause_of(error);
   }
   return end(first_problem(team_.gather(problem)));
 }
@@ -193,9 +225,9 @@ std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::advance() {
 std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::collect() {
   std::string problem, shard;
   try {
-    if (save_->writing.valid()) shard = to_bytes(save_->writing.get());
+    if (save_->writing.valid()) shard = save_->writing.get();
   } catch (const std::exception& error) {
-    problem = error.what();
+    problem = cause_of(error);
   }
   save_->copy = {}, save_->runs.clear();
   if (problem = first_problem(team_.gather(problem)); !problem.empty()) {
@@ -207,7 +239,10 @@ std::optional<TeamCheckpoint::Outcome> TeamCheckpoint::collect() {
   if (!team_.leads()) return std::nullopt;
   for (int i = 0; i < team_.trainer_count(); ++i)
     *save_->manifest.add_shards() = from_bytes<records::CheckpointShard>(shards[static_cast<size_t>(i)], "checkpoint");
-  save_->committing = std::async(std::launch::async, [s = save_.get(), this] { train::commit_step(folder_, s->manifest, keep_last_); });
+  save_->committing = in_background([save = save_, folder = folder_, keep_last = keep_last_] {
+    train::commit_step(folder, save->manifest, keep_last);
+    return std::string();
+  });
   return std::nullopt;
 }
 
@@ -220,51 +255,78 @@ TeamCheckpoint::Outcome TeamCheckpoint::end(const std::string& problem) {
 // ---- Restoring
 // ----------------------------------------------------------------------------------------------------------------------------
 
+std::vector<int64_t> TeamCheckpoint::listed_steps() {
+  std::string steps;
+  if (team_.leads()) {
+    try {
+      for (const int64_t step : train::steps_in(folder_)) steps += std::to_string(step) + ",";
+      if (const std::string odd = train::latest_problem(folder_); !odd.empty()) log_warn("{}; ignored, the step folders count", odd);
+    } catch (const std::exception& error) {
+      steps = kFailed + cause_of(error);
+    }
+  }
+  steps = team_.gather(steps)[0];
+  if (steps.starts_with(kFailed)) throw Fault("rank 0: " + steps.substr(1));
+  return to_steps(steps);
+}
+
 std::string TeamCheckpoint::examine(int64_t step, const std::string& stage, const std::string& config_hash, const TeamState& state,
-                                    std::optional<train::SavedStep>& found) const {
+                                    const Check& check, std::optional<train::SavedStep>& found) const {
   try {
     found.emplace(train::step_folder(folder_, step));
     if (!train::belongs(found->manifest(), step, stage, config_hash))
       return kOther + std::string("it belongs to another configuration of the stage");
+    if (check) check(found->manifest());
     if (const std::string why = misfit(*found, state, team_.leads()); !why.empty())
       return kMisfit + fmt::format("{}. It was saved by: {}. This run: {}", why, printable(found->manifest().layout(), 400), layout_);
     TeamState only_looks = state;  // shares the tensors, which stay as they are
     read_parts(*found, only_looks, false);
     return kGood + found->hash();
+  } catch (const InputError& error) {
+    return kDamaged + cause_of(error);
   } catch (const std::exception& error) {
-    return kDamaged + std::string(error.what());
+    return kFailed + cause_of(error);
+  }
+}
+
+bool TeamCheckpoint::is_damage(const std::string& path, size_t rank, const std::string& said) const {
+  if (said[0] == kFailed)
+    throw Fault(fmt::format("{}: rank {} could not read it: {}. No checkpoint was removed or renamed; start again, or move this one away",
+                            path, rank, said.substr(1)));
+  if (said[0] == kGood) throw Fault(path + ": ranks read different manifests there; is the run folder shared by all hosts?");
+  if (said[0] == kMisfit) throw InputError(path + ": " + said.substr(1));
+  if (team_.leads()) log_warn("{}: skipped, rank {}: {}", path, rank, said.substr(1));
+  return said[0] == kDamaged;
+}
+
+void TeamCheckpoint::set_aside(const std::vector<int64_t>& damaged) const noexcept {
+  try {
+    for (const int64_t step : damaged) train::set_aside(folder_, step);
+  } catch (const std::exception& error) {  // the next commit removes newer steps anyway
+    log_warn("{}: a damaged step could not be set aside: {}", folder_, cause_of(error));
   }
 }
 
 std::optional<records::CheckpointManifest> TeamCheckpoint::restore(const std::string& stage, const std::string& config_hash,
-                                                                   TeamState& state) {
-  std::string steps;
-  if (team_.leads()) {
-    for (const int64_t step : train::steps_in(folder_)) steps += std::to_string(step) + ",";
-    if (const std::string odd = train::latest_problem(folder_); !odd.empty()) log_warn("{}; ignored, the step folders count", odd);
-  }
+                                                                   TeamState& state, const Check& check) {
   std::vector<int64_t> damaged;
-  for (const int64_t step : to_steps(team_.gather(steps)[0])) {
+  for (const int64_t step : listed_steps()) {
     std::optional<train::SavedStep> found;
-    const auto all = team_.gather(examine(step, stage, config_hash, state, found));
-    const auto worst =
-        std::find_if(all.begin(), all.end(), [&](const std::string& a) { return a.empty() || a != all[0] || a[0] != kGood; });
-    if (worst == all.end()) {
+    const auto all = team_.gather(examine(step, stage, config_hash, state, check, found));
+    const size_t rank = spokesman(all);
+    if (rank == all.size()) {
       read_parts(*found, state, true);
-      if (team_.leads())
-        for (const int64_t bad : damaged) train::set_aside(folder_, bad);
+      if (team_.leads()) set_aside(damaged);
       return found->manifest();
     }
-    const std::string path = train::step_folder(folder_, step);
-    // A member's own damage goes before what another one says of the same step.
-    const auto hurt = std::find_if(all.begin(), all.end(), [](const std::string& a) { return a.starts_with(kDamaged); });
-    const auto& said = hurt != all.end() ? *hurt : all[0][0] != kGood ? all[0] : *worst;
-    if (said[0] == kGood) throw Fault(path + ": ranks read different manifests there; is the run folder shared by all hosts?");
-    if (said[0] == kMisfit) throw InputError(path + ": " + said.substr(1));
-    if (said[0] == kDamaged) damaged.push_back(step);
-    if (team_.leads()) log_warn("{}: skipped, rank {}: {}", path, &said - all.data(), said.substr(1));
+    if (is_damage(train::step_folder(folder_, step), rank, all[rank])) damaged.push_back(step);
   }
-  return std::nullopt;
+  if (damaged.empty()) return std::nullopt;
+  throw InputError(
+      fmt::format("{}: expected a whole checkpoint of this configuration, found damaged ones only: step_{}. Nothing was "
+                  "removed. Put a whole one back, or start the stage again with trainer.resume_mode=disable, or the run with "
+                  "--fresh",
+                  folder_, fmt::join(damaged, ", step_")));
 }
 
 }  // namespace cohort::pipeline

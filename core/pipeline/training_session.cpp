@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <utility>
 
@@ -95,6 +96,7 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
       optimizer_(model.parameters(), optim, optimizer_steps, optimizer_range(context, model.parameters().size())),
       checkpoint_(context.team, context.checkpoint_folder(), layout_of(context), context.recipe.trainer.keep_last),
       steps_(steps),
+      optimizer_steps_(optimizer_steps),
       progress_(context.stage.name, steps, context.team.leads()) {
   model_.set_recompute(context.recipe.trainer.recompute == "layer");
   if (context.recipe.trainer.resume_mode == "auto") restore();
@@ -149,9 +151,22 @@ TeamState TrainingSession::to_restore() const {
   return state;
 }
 
+void TrainingSession::check_counters(const records::CheckpointManifest& m) const {
+  constexpr uint64_t kMost = (uint64_t{1} << 62) - 1;  // leaves room to count on
+  const auto at_most = [](const char* key, uint64_t found, uint64_t most) {
+    if (found > most) throw InputError(fmt::format("manifest.json: {}: expected at most {}, found {}", key, most, found));
+  };
+  at_most("step", m.step(), static_cast<uint64_t>(steps_));
+  at_most("optimizer_steps", m.optimizer_steps(), static_cast<uint64_t>(optimizer_steps_));
+  at_most("question_cursor", m.question_cursor(), kMost);
+  at_most("tokens", m.tokens(), kMost);
+  if (!std::isfinite(m.seconds()) || m.seconds() < 0.0)
+    throw InputError(fmt::format("manifest.json: seconds: expected 0 or more, found {}", m.seconds()));
+}
+
 void TrainingSession::restore() {
   TeamState state = to_restore();
-  const auto manifest = checkpoint_.restore(context_.stage.name, context_.hash, state);
+  const auto manifest = checkpoint_.restore(context_.stage.name, context_.hash, state, [this](const auto& m) { check_counters(m); });
   if (!manifest) return;
   pending = std::move(state.bytes);
   optimizer_.set_steps(static_cast<int64_t>(manifest->optimizer_steps()));

@@ -50,8 +50,8 @@ class TrainingSession {
 
   /// Collective. Writes metrics (leader), saves every save_freq steps (unless the last update was skipped), after the last one and when
   /// asked to stop, or when another step as long as the longest so far would not fit before the walltime; in the latter cases throws
-  /// Stopped. A save goes on in the background, except where the run may end after it; the metrics of the step in which it was committed
-  /// have timing_s/checkpoint_blocking, what it cost the run, and timing_s/checkpoint, how long it took in all.
+  /// Stopped. A save goes on in the background, except where the run may end after it; the next line of metrics after it was committed or
+  /// given up has timing_s/checkpoint_blocking, what it cost the run, and timing_s/checkpoint, how long it took in all.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
   /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite,
@@ -68,6 +68,8 @@ class TrainingSession {
 
  private:
   void restore();
+  /// InputError where a counter of a checkpoint is none that this stage can have.
+  void check_counters(const records::CheckpointManifest& manifest) const;
   void forget_earlier_attempts();
   void open_files(uint64_t metrics_bytes, uint64_t samples_bytes);
   std::vector<Section> sections() const;
@@ -93,7 +95,7 @@ class TrainingSession {
   train::Optimizer optimizer_;
   TeamCheckpoint checkpoint_;
   double save_blocked_ = 0.0, save_took_ = 0.0;  ///< seconds, since the last line of metrics that has them
-  int64_t steps_;
+  int64_t steps_, optimizer_steps_;              ///< of the stage, in all
   int64_t first_step_ = 0;
   bool restored_ = false;
   bool ended_early_ = false;

@@ -22,7 +22,9 @@ constexpr const char* kManifestHash = "manifest.xxh3";
 constexpr const char* kOneFile = "state.safetensors";  // of format 1
 constexpr const char* kLatest = "LATEST";
 constexpr uint32_t kFormat = 2;
-constexpr uint64_t kMaxManifestBytes = uint64_t{1} << 28;
+// A piece is some 125 bytes of it and a tensor's entry some 110: that is 140,000 tensors of one piece each, or 4 TiB of state in whole
+// pieces. What it takes in memory is many times that, before anything in it is checked.
+constexpr uint64_t kMaxManifestBytes = uint64_t{32} << 20;
 constexpr int kMaxShards = 1 << 16;
 constexpr int kMaxDimensions = 16;
 constexpr int64_t kMaxElements = int64_t{1} << 60;
@@ -52,7 +54,7 @@ std::string read_small(const std::string& path, uint64_t max_bytes) {
 }
 
 void write_new(const std::string& path, std::string_view bytes) {
-  FileWriter file(path, FileWriter::Existing::kRefuse);
+  FileWriter file(path, FileWriter::Existing::kRefuse, false);
   file.write(bytes);
   file.close();
 }
@@ -108,7 +110,7 @@ records::CheckpointShard write_shard(const std::string& folder, uint64_t step, i
                                      const std::atomic<bool>& cancelled) {
   records::CheckpointShard shard;
   shard.set_name(shard_name(index, count));
-  FileWriter file(temporary_folder(folder, step) / shard.name(), FileWriter::Existing::kRefuse);
+  FileWriter file(temporary_folder(folder, step) / shard.name(), FileWriter::Existing::kRefuse, false);  // its pieces have hashes
   for (const SavedRun& run : runs) {
     const int64_t width = element_bytes(tensors.at(run.tensor).dtype());
     for (int64_t done = 0; done < run.count;) {
@@ -134,6 +136,9 @@ void commit(const std::string& temporary, const std::string& final_path, const r
   std::string json;
   if (!google::protobuf::util::MessageToJsonString(manifest, &json).ok()) throw Fault("checkpoint manifest cannot be written as JSON");
   json += "\n";
+  if (json.size() > kMaxManifestBytes)
+    throw Fault(fmt::format("{}/{}: expected at most {} bytes, found {}: the state has too many tensors or pieces", temporary, kManifest,
+                            kMaxManifestBytes, json.size()));
   write_new(temporary + "/" + kManifest, json);
   write_new(temporary + "/" + kManifestHash, xxh3_128_hex(json) + "\n");
   const SavedStep check(temporary);  // that every writer saw this folder, and that nothing is missing
@@ -174,10 +179,13 @@ void abandon_step(const std::string& folder, uint64_t step) noexcept {
 
 std::vector<int64_t> steps_in(const std::string& folder) {
   std::vector<int64_t> steps;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder, none))
-    if (const int64_t step = step_of(entry.path().filename()); step >= 0 && fs::is_directory(entry.symlink_status(none)))
-      steps.push_back(step);
+  std::error_code error;
+  const fs::directory_iterator entries(folder, error);
+  // A folder that cannot be read is not one without steps.
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
+    throw Fault(fmt::format("{}: looking for steps failed: {}", folder, error.message()));
+  for (const auto& entry : entries)
+    if (const int64_t step = step_of(entry.path().filename()); step >= 0 && fs::is_directory(entry.symlink_status())) steps.push_back(step);
   std::sort(steps.rbegin(), steps.rend());
   return steps;
 }

@@ -57,6 +57,7 @@ void abandon_step(const std::string& folder, uint64_t step) noexcept;
 // ---- Reading ----
 
 /// Numbers of the step_N folders, newest first. Links and whatever else lies there (step_N.tmp of a killed save) are no steps.
+/// A folder that is not there has none; Fault where it cannot be read.
 std::vector<int64_t> steps_in(const std::string& folder);
 
 std::string step_folder(const std::string& folder, int64_t step);

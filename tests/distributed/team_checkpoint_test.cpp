@@ -1,14 +1,24 @@
 // Checkpoints that many ranks write and others read: any layout to any other, and what happens when one rank cannot write or read. The
 // numbers of faults are those of the table in tests/README.md.
 #include <ATen/ATen.h>
+#include <google/protobuf/util/json_util.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <set>
+#include <thread>
 
 #include "core/base/file.h"
+#include "core/base/hash.h"
+#include "core/base/stopwatch.h"
 #include "core/config/yaml_reader.h"
 #include "core/pipeline/training_session.h"
 #include "distributed/comm/thread_world.h"
@@ -16,6 +26,35 @@
 #include "tests/core/base/temp_dir.h"
 #include "tests/distributed/worlds.h"
 #include "tests/support/forwarding_team.h"
+
+// A disk that has troubles: these stand in for the C library's calls in this program.
+namespace {
+constexpr int kNever = std::numeric_limits<int>::max();
+std::atomic<int> fsyncs_until_it_hangs = kNever;  // for half a minute, or until this is set to kNever again
+thread_local int read_error = 0, rename_error = 0;
+
+bool fails_with(int error) {
+  if (error != 0) errno = error;
+  return error != 0;
+}
+}  // namespace
+
+extern "C" int troubled_fsync(int file) __asm__("fsync");
+extern "C" int troubled_fsync(int file) {
+  if (fsyncs_until_it_hangs != kNever && fsyncs_until_it_hangs-- <= 0)
+    for (int i = 0; i < 3000 && fsyncs_until_it_hangs != kNever; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return static_cast<int>(syscall(SYS_fsync, file));
+}
+
+extern "C" ssize_t troubled_pread(int file, void* out, size_t count, off_t offset) __asm__("pread");
+extern "C" ssize_t troubled_pread(int file, void* out, size_t count, off_t offset) {
+  return fails_with(read_error) ? -1 : syscall(SYS_pread64, file, out, count, offset);
+}
+
+extern "C" int troubled_rename(const char* from, const char* to) __asm__("rename");
+extern "C" int troubled_rename(const char* from, const char* to) {
+  return fails_with(rename_error) ? -1 : static_cast<int>(syscall(SYS_rename, from, to));
+}
 
 namespace cohort::pipeline {
 namespace {
@@ -28,12 +67,16 @@ struct Layout {
   int experts = 1;
   const char* sharding = "none";
   int rollout_ranks = 0;
+  const char* parameters = "none";
 };
 
-Recipe recipe_in(const TempDir& folder, const Layout& layout, const char* preset = "deepseek_v3_tiny") {
-  std::vector<std::string> settings = {"run.output=" + folder / "run", std::string("model.preset=") + preset,
+Recipe recipe_in(const TempDir& folder, const Layout& layout, const char* preset = "deepseek_v3_tiny", const char* resume = "auto") {
+  std::vector<std::string> settings = {"run.output=" + folder / "run",
+                                       std::string("model.preset=") + preset,
                                        "cluster.expert_parallel_size=" + std::to_string(layout.experts),
-                                       std::string("trainer.optimizer_sharding=") + layout.sharding};
+                                       std::string("trainer.optimizer_sharding=") + layout.sharding,
+                                       std::string("trainer.parameter_sharding=") + layout.parameters,
+                                       std::string("trainer.resume_mode=") + resume};
   if (layout.rollout_ranks > 0)
     settings.insert(settings.end(), {"cluster.placement=split", "cluster.rollout_ranks=" + std::to_string(layout.rollout_ranks)});
   return config::read_config_text<Recipe>(R"(
@@ -84,26 +127,40 @@ void run_layout(const TempDir& folder, const Layout& layout, const Body& body, c
 /// Numbers that no two places of the state share.
 at::Tensor pattern(int64_t begin, int64_t count, double scale) { return (at::arange(begin, begin + count, at::kFloat) + 1.0) * scale; }
 
-void fill(Member& m) {
+/// Numbers [first, second) of a model's parameters, which are those that this member holds.
+struct Held {
+  int64_t first, second;
+  at::Tensor of(const model::CausalLM& model) const { return model.parameters().values().slice(0, first, second); }
+};
+
+Held held(Member& m) {
   const int64_t size = m.model->parameters().size();
-  m.model->parameters().values().copy_(pattern(0, size, 1e-6));
+  if (!m.model->sharded()) return {0, size};
+  const auto [first, second] = m.team.trainers()->slice(size);
+  return {first, second};
+}
+
+void fill(Member& m) {
+  const Held mine = held(m);
+  mine.of(*m.model).copy_(pattern(mine.first, mine.second - mine.first, 1e-6));
   const auto [begin, end] = m.session->optimizer().range();
   m.session->optimizer().first_moment().copy_(pattern(begin, end - begin, 1e-7));
   m.session->optimizer().second_moment().copy_(pattern(begin, end - begin, 1e-8));
   m.session->optimizer().set_steps(7);
   for (const at::Tensor& bias : m.model->router_biases()) bias.copy_(pattern(3, bias.numel(), 1e-3));
-  if (m.reference) m.reference->parameters().values().copy_(pattern(0, size, 1e-5));
+  if (m.reference) mine.of(*m.reference).copy_(pattern(mine.first, mine.second - mine.first, 1e-5));
 }
 
 void expect_filled(Member& m) {
-  const int64_t size = m.model->parameters().size();
-  expect(at::equal(m.model->parameters().values(), pattern(0, size, 1e-6)), "the values that were saved");
+  const Held mine = held(m);
+  const int64_t count = mine.second - mine.first;
+  expect(at::equal(mine.of(*m.model), pattern(mine.first, count, 1e-6)), "the values that were saved");
   const auto [begin, end] = m.session->optimizer().range();
   expect(at::equal(m.session->optimizer().first_moment(), pattern(begin, end - begin, 1e-7)), "the first moments that were saved");
   expect(at::equal(m.session->optimizer().second_moment(), pattern(begin, end - begin, 1e-8)), "the second moments that were saved");
   expect(m.session->optimizer().steps() == 7, "the optimizer's steps");
   for (const at::Tensor& bias : m.model->router_biases()) expect(at::equal(bias, pattern(3, bias.numel(), 1e-3)), "the router biases");
-  if (m.reference) expect(at::equal(m.reference->parameters().values(), pattern(0, size, 1e-5)), "the reference that was saved");
+  if (m.reference) expect(at::equal(mine.of(*m.reference), pattern(mine.first, count, 1e-5)), "the reference that was saved");
   expect(m.session->pending == "sampled and not trained on", "the stage's own bytes");
 }
 
@@ -129,9 +186,20 @@ bool on_mpi() { return comm::MpiSession::world().size() > 1; }
 TEST_CASE("a checkpoint goes through every layout and back, and its tensors keep their hashes", "[team_checkpoint]") {
   if (on_mpi()) return;
   const TempDir folder;
-  const std::vector<Layout> layouts = {
-      {4, 2, "zero1"}, {1}, {2}, {2, 2}, {8, 4}, {8, 4, "zero1"}, {3, 1, "zero1", 1}, {5, 2, "none", 1}, {3}, {7, 1, "zero1"},
-      {4, 2, "zero1"}};
+  const std::vector<Layout> layouts = {{4, 2, "zero1"},
+                                       {1},
+                                       {2},
+                                       {2, 2},
+                                       {8, 4},
+                                       {8, 4, "zero1"},
+                                       {4, 1, "zero1", 1, "full"},
+                                       {3, 1, "zero1", 1},
+                                       {5, 2, "none", 1},
+                                       {4, 2, "zero1", 0, "full"},
+                                       {2, 1, "zero1", 0, "full"},
+                                       {3},
+                                       {7, 1, "zero1"},
+                                       {4, 2, "zero1"}};
   std::vector<std::string> first;
   for (size_t leg = 0; leg < layouts.size(); ++leg) {
     CAPTURE(leg);
@@ -144,6 +212,8 @@ TEST_CASE("a checkpoint goes through every layout and back, and its tensors keep
         expect(m.session->first_step() == step, "the newest step, found step " + std::to_string(m.session->first_step()));
         expect_filled(m);
       }
+      const bool divides = m.team.trainers() != nullptr && std::string(layouts[leg].parameters) == "full";
+      expect(m.model->sharded() == divides && (!m.reference || m.reference->sharded() == divides), "parameters divided as asked for");
       save_one(m, step);
     });
     const train::SavedStep saved(step_path(folder, step + 1));
@@ -252,17 +322,37 @@ void save_four(const TempDir& folder) {
   });
 }
 
-/// A rank whose view of the disk is worse than that of the others, `times` times.
-class BadEyes final : public test::ForwardingTeam {
- public:
-  BadEyes(Team& team, int times) : ForwardingTeam(team), left_(team.index() == 1 ? times : 0) {}
-  std::vector<std::string> gather(const std::string& mine) override {
-    return ForwardingTeam::gather(mine.starts_with('+') && left_-- > 0 ? "dshard_0_of_3.bin: read failed: Input/output error" : mine);
-  }
+/// Changes the manifest of a step, with its right hash.
+void forge(const std::string& step, const std::function<void(records::CheckpointManifest&)>& change) {
+  records::CheckpointManifest manifest;
+  REQUIRE(google::protobuf::util::JsonStringToMessage(read_file(step + "/manifest.json", 1 << 26), &manifest).ok());
+  change(manifest);
+  std::string json;
+  REQUIRE(google::protobuf::util::MessageToJsonString(manifest, &json).ok());
+  std::ofstream(step + "/manifest.json") << json;
+  std::ofstream(step + "/manifest.xxh3") << xxh3_128_hex(json) << "\n";
+}
 
- private:
-  int left_;
-};
+/// Begins a session on each of two ranks; `said` of what it throws on each. `prepare` is called on the rank's thread.
+template <class Error>
+void expect_refused(
+    const Recipe& recipe, const std::function<bool(const std::string&)>& said, const std::function<void(Team&)>& prepare = [](Team&) {}) {
+  comm::run_on_threads(
+      2,
+      [&](comm::Communicator world) {
+        roles::RankTeam team(world);
+        prepare(team);
+        std::string words;
+        try {
+          Member(recipe, team, true);
+        } catch (const Error& error) {
+          words = error.what();
+        }
+        read_error = 0;
+        expect(said(words), "the reason on every rank, found: " + words);
+      },
+      test::impatient());
+}
 
 }  // namespace
 
@@ -272,7 +362,6 @@ TEST_CASE("fault 19: damage that any rank meets makes all go back to the same ol
   const TempDir folder;
   save_four(folder);
   int64_t expected = 3;
-  Disturb disturb;
   SECTION("a flipped byte in the last byte of a shard") {
     const std::string shard = step_path(folder, 3) + "/shard_2_of_3.bin";
     flip(shard, fs::file_size(shard) - 1);
@@ -283,18 +372,110 @@ TEST_CASE("fault 19: damage that any rank meets makes all go back to the same ol
     fs::copy(step_path(folder, 2) + "/shard_1_of_3.bin", step_path(folder, 2) + "/shard_3_of_4.bin");
     expected = 1;
   }
-  SECTION("one rank alone cannot read it") {
-    disturb = [](Team& team) { return std::make_unique<BadEyes>(team, 2); };
-    expected = 1;
-  }
-  run_layout(
-      folder, {2, 1, "zero1"},
-      [&](Member& m) { expect(m.session->first_step() == expected, "all at one step, found " + std::to_string(m.session->first_step())); },
-      disturb);
+  run_layout(folder, {2, 1, "zero1"}, [&](Member& m) {
+    expect(m.session->first_step() == expected, "all at one step, found " + std::to_string(m.session->first_step()));
+  });
   for (int64_t step = 0; step <= 3; ++step) {
     CHECK(fs::exists(step_path(folder, step)) == (step <= expected));
     CHECK(fs::exists(step_path(folder, step) + ".damaged") == (step > expected));
   }
+}
+
+TEST_CASE("a rank that cannot read for a moment says nothing of the checkpoint: all end, and nothing is removed or renamed",
+          "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  save_four(folder);
+  int rank = 0;
+  SECTION("the leader") {}
+  SECTION("another one") { rank = 1; }
+  expect_refused<Fault>(
+      recipe_in(folder, {2}),
+      [&](const std::string& words) {
+        return test::contains(words, "step_3: rank " + std::to_string(rank) + " could not read it: ") &&
+               test::contains(words, "Input/output error");
+      },
+      [&](Team& team) { read_error = team.index() == rank ? EIO : 0; });
+  for (int64_t step = 0; step <= 3; ++step) CHECK(fs::exists(step_path(folder, step)));
+  run_layout(folder, {2}, [](Member& m) { expect(m.session->first_step() == 3, "the newest step, once it can be read"); });
+}
+
+TEST_CASE("when every step is damaged the stage does not start again by itself, and nothing is removed", "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  save_four(folder);
+  for (int64_t step = 0; step <= 3; ++step) flip(step_path(folder, step) + "/shard_0_of_3.bin", 100);
+  expect_refused<InputError>(recipe_in(folder, {2}), [&](const std::string& words) {
+    return test::contains(words, folder / "run/checkpoints/warm: ") &&
+           test::contains(words, "step_3, step_2, step_1, step_0. Nothing was") && test::contains(words, "trainer.resume_mode=disable") &&
+           test::contains(words, "--fresh");
+  });
+  for (int64_t step = 0; step <= 3; ++step) CHECK(fs::exists(step_path(folder, step)));
+  const Recipe again = recipe_in(folder, {1}, "deepseek_v3_tiny", "disable");  // what the message proposes
+  SoloTeam solo;
+  Member(again, solo, false).session->begin();
+  CHECK(train::steps_in(folder / "run/checkpoints/warm") == std::vector<int64_t>{0});
+}
+
+TEST_CASE("a manifest with counters that cannot be is damaged", "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  save_four(folder);
+  std::string path = step_path(folder, 3);
+  int64_t step = 3;
+  SECTION("optimizer_steps") {
+    forge(path, [](auto& m) { m.set_optimizer_steps(101); });
+  }
+  SECTION("optimizer_steps that wrap around") {
+    forge(path, [](auto& m) { m.set_optimizer_steps(~uint64_t{0}); });
+  }
+  SECTION("question_cursor") {
+    forge(path, [](auto& m) { m.set_question_cursor(uint64_t{1} << 62); });
+  }
+  SECTION("tokens") {
+    forge(path, [](auto& m) { m.set_tokens(uint64_t{1} << 62); });
+  }
+  SECTION("seconds") {
+    forge(path, [](auto& m) { m.set_seconds(std::nan("")); });
+  }
+  SECTION("step") {
+    fs::rename(path, step_path(folder, 101));
+    path = step_path(folder, 101), step = 101;
+    forge(path, [](auto& m) { m.set_step(101); });
+  }
+  run_layout(folder, {2},
+             [](Member& m) { expect(m.session->first_step() == 2, "step 2, found " + std::to_string(m.session->first_step())); });
+  CHECK(fs::exists(step_path(folder, step) + ".damaged"));
+}
+
+TEST_CASE("counters at their limits are taken", "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  save_four(folder);
+  forge(step_path(folder, 3),
+        [](auto& m) { m.set_optimizer_steps(100), m.set_question_cursor((uint64_t{1} << 62) - 1), m.set_tokens((uint64_t{1} << 62) - 1); });
+  run_layout(folder, {2},
+             [](Member& m) { expect(m.session->first_step() == 3, "step 3, found " + std::to_string(m.session->first_step())); });
+}
+
+TEST_CASE("a damaged step that the leader cannot set aside does not end the run", "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  save_four(folder);
+  flip(step_path(folder, 3) + "/shard_0_of_3.bin", 100);
+  run_layout(
+      folder, {2},
+      [&](Member& m) {
+        rename_error = 0;
+        expect(m.session->first_step() == 2, "step 2, found " + std::to_string(m.session->first_step()));
+        expect(fs::exists(step_path(folder, 3)), "the damaged step where it was");
+        save_one(m, 2);
+      },
+      [](Team& team) {
+        rename_error = team.leads() ? EIO : 0;
+        return nullptr;
+      });
+  run_layout(folder, {2}, [](Member& m) { expect(m.session->first_step() == 3, "the step that was saved over it"); });
 }
 
 TEST_CASE("fault 20: LATEST may be empty, garbage or the name of nothing", "[team_checkpoint]") {
@@ -357,6 +538,53 @@ TEST_CASE("the state is copied when a save begins: what is trained meanwhile doe
     REQUIRE(left.begin(manifest, back).empty());
   }
   CHECK(train::steps_in(here) == std::vector<int64_t>{5, 4});  // a team of one needs nobody to finish
+}
+
+TEST_CASE("a rank that fails while a save is in flight does not wait for a disk that hangs, and nothing is committed",
+          "[team_checkpoint]") {
+  if (on_mpi()) return;
+  const TempDir folder;
+  const std::string here = folder / "c";
+  const Section section{"values", {{"x", {300}}}};
+  const auto save = [&](comm::Communicator world, uint64_t step, const std::function<void(Team&, TeamCheckpoint&)>& then) {
+    roles::RankTeam team(world);
+    TeamCheckpoint checkpoint(team, here, "three", 9);
+    const auto [begin, end] = team.slice(300);
+    records::CheckpointManifest manifest;
+    manifest.set_stage("s"), manifest.set_config_hash("h"), manifest.set_step(step);
+    expect(checkpoint.begin(manifest, {{section}, {{0, begin, pattern(begin, end - begin, 1.0)}}, ""}).empty(), "a save that begins");
+    then(team, checkpoint);
+  };
+  const auto finish = [](Team&, TeamCheckpoint& checkpoint) { expect(checkpoint.wait()->problem.empty(), "a save that succeeds"); };
+  comm::run_on_threads(
+      3, [&](comm::Communicator world) { save(world, 1, finish); }, test::impatient());
+
+  std::string last = "shard_1_of_3.bin";
+  SECTION("while shards are written") { fsyncs_until_it_hangs = 0; }
+  SECTION("while the leader commits") { fsyncs_until_it_hangs = 3, last = "manifest.json"; }
+  const Stopwatch clock;
+  const auto broken = [&](Team& team, TeamCheckpoint& checkpoint) {
+    while (!checkpoint.poll()) {
+      if (team.index() == 1 && fs::exists(here + "/step_2.tmp/" + last)) throw Fault("this rank is broken");
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  CHECK_THROWS_WITH(comm::run_on_threads(
+                        3, [&](comm::Communicator world) { save(world, 2, broken); }, test::impatient()),
+                    "this rank is broken");
+  CHECK(clock.seconds() < 10.0);
+  CHECK(train::steps_in(here) == std::vector<int64_t>{1});
+  CHECK(fs::exists(here + "/step_2.tmp"));
+  fsyncs_until_it_hangs = kNever;
+  if (last == "manifest.json") {  // here the process lives on, and so the commit that was let go of
+    for (int i = 0; i < 1000 && train::latest_problem(here) + read_file(here + "/LATEST", 64) != "step_2\n"; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  } else {
+    comm::run_on_threads(
+        3, [&](comm::Communicator world) { save(world, 2, finish); }, test::impatient());
+  }
+  CHECK(train::steps_in(here) == std::vector<int64_t>{2, 1});
+  CHECK_FALSE(fs::exists(here + "/step_2.tmp"));
 }
 
 }  // namespace cohort::pipeline

@@ -107,6 +107,10 @@ TEST_CASE("a large file is hashed while it is written") {
   CHECK(read_file(dir / "a", 1 << 20) == all);
   CHECK_THROWS_AS(writer.write("x"), Fault);
   CHECK_THROWS_AS(writer.close(), Fault);
+  FileWriter plain(dir / "b", FileWriter::Existing::kRefuse, false);
+  plain.write(all);
+  CHECK(plain.close().empty());
+  CHECK(read_file(dir / "b", 1 << 20) == all);
 }
 
 TEST_CASE("a writer of a new file replaces nothing; parts of a file are read exactly; neither follows a link") {

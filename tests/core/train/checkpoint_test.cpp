@@ -89,6 +89,8 @@ const std::vector<Damage>& damages() {
        [](const std::string& f) { write(f + kManifestFile, "[1]"), write(f + "/manifest.xxh3", xxh3_128_hex("[1]") + "\n"); }},
       {"a forged manifest of nothing", "format: expected 2, found 0",
        [](const std::string& f) { write(f + kManifestFile, "{}"), write(f + "/manifest.xxh3", xxh3_128_hex("{}") + "\n"); }},
+      {"a manifest that is too large", "expected at most 33554432 bytes",
+       [](const std::string& f) { fs::resize_file(f + kManifestFile, (uint64_t{32} << 20) + 1); }},
       {"another format", "found 99", [](const std::string& f) { forge(f, [](Manifest& m) { m.set_format(99); }); }},
       {"another step", "belongs to something else", [](const std::string& f) { forge(f, [](Manifest& m) { m.set_step(3); }); }},
       {"a path in place of a shard's name", "expected shard_0_of_2.bin",
@@ -221,6 +223,16 @@ TEST_CASE("without checkpoints there is none") {
   CHECK(newest_loadable(folder / "nothing") == -1);
   CHECK(newest_loadable(folder.path()) == -1);
   CHECK(newest_step(folder.path(), kStage, kHash) == -1);
+  CHECK_THROWS_AS(steps_in(folder / std::string(5000, 'x')), Fault);  // nobody can say what is there
+}
+
+TEST_CASE("a manifest that could not be read back is not committed") {
+  const TempDir folder;
+  save_small(folder.path(), 1);
+  Manifest large = small_manifest(2);
+  large.set_layout(std::string(size_t{32} << 20, 'x'));
+  CHECK_THROWS_WITH(save_small(folder.path(), 2, 2, 2, large), Catch::Contains("manifest.json: expected at most 33554432 bytes"));
+  CHECK(names_in(folder.path()) == std::set<std::string>{"LATEST", "step_1"});
 }
 
 TEST_CASE("the newest by number is taken, not by name") {
