@@ -7,6 +7,7 @@
 #include <charconv>
 #include <chrono>
 #include <functional>
+#include <new>
 #include <numeric>
 #include <thread>
 
