@@ -167,8 +167,8 @@ const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[
                                   {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
 /// Long answers are interrupted.
 const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=3", "stages.zero.rollout.oversample=1.5", "stages.zero.steps=4"};
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
-                                 {1, kWays[2]}, {8, kFour}, {2, kWays[3]}, {2, kWays[5]}, {3, kWays[6], 1}, {2, kWays[0], 1}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},    {1, kWays[2]},
+                                 {8, kFour},    {2, kWays[3]}, {2, kWays[5]},    {3, kWays[6], 1}, {2, kWays[0], 1}};
 
 }  // namespace
 
@@ -254,8 +254,8 @@ TEST_CASE("partial rollouts: any ranks, split or not, and any relay of them give
     SoloTeam solo;
     run_recipe(recipe_in(here / "solo", settings_of({1, {}})), solo, {});
     CHECK(file(here / "solo", "samples/zero.jsonl").find("policy_versions") != std::string::npos);
-    const std::vector<Leg> legs = {{2, kWays[0]}, {4, kWays[1]}, {2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[1], 1},
-                                   {2, kWays[5]}, {3, kWays[6], 1}};
+    const std::vector<Leg> legs = {{2, kWays[0]},    {4, kWays[1]}, {2, kWays[0], 1}, {3, kWays[0], 2},
+                                   {3, kWays[1], 1}, {2, kWays[5]}, {3, kWays[6], 1}};
     for (const Leg& leg : legs) {
       CAPTURE(staleness, leg.ranks, leg.rollout_ranks);
       const auto folder = here / std::to_string(&leg - legs.data());

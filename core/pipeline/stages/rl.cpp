@@ -370,8 +370,7 @@ class RlRun {
   }
 
   void restore_batch(records::RolloutBatch batch, std::set<uint64_t>& seen) {
-    if (batch.step() != static_cast<uint64_t>(session_.first_step()) + pending_.size())
-      throw Fault("its batches do not follow its step");
+    if (batch.step() != static_cast<uint64_t>(session_.first_step()) + pending_.size()) throw Fault("its batches do not follow its step");
     std::set<uint64_t> asked;
     for (const records::Group& g : batch.asked()) generate::require_version_runs(g), require_new(g, seen), asked.insert(g.id());
     for (uint64_t id : batch.chosen())

@@ -286,7 +286,8 @@ void forge(const std::string& folder, const Damage& damage) {
   }
   std::vector<train::SavedRun> runs;
   for (size_t i = 0; i < tensors.size(); ++i)
-    runs.push_back({static_cast<uint32_t>(i), 0, static_cast<int64_t>(data[i].size()) / (tensors[i].dtype() == "F32" ? 4 : 1), data[i].data()});
+    runs.push_back(
+        {static_cast<uint32_t>(i), 0, static_cast<int64_t>(data[i].size()) / (tensors[i].dtype() == "F32" ? 4 : 1), data[i].data()});
   std::filesystem::remove_all(path);
   train::begin_step(folder, manifest.step());
   const std::atomic<bool> cancelled = false;
