@@ -322,12 +322,7 @@ TEST_CASE("batches under way that a checkpoint keeps are looked at before anythi
       if (g.id() == trained(list)->id()) return &g;
     throw std::logic_error("no summary");
   };
-  const auto open_answer = [&](records::RolloutBatchList& list) {
-    for (records::Group& g : *list.mutable_carried())
-      for (records::Sample& s : *g.mutable_samples())
-        if (s.finish_reason() == records::FINISH_REASON_UNSPECIFIED) return &s;
-    throw std::logic_error("no open answer");
-  };
+  const auto carried_answer = [&](records::RolloutBatchList& list) { return carried(list)->mutable_samples(0); };
   const std::vector<std::pair<std::string, Damage>> rows = {
       {"is to be trained on, and not there", [](auto& list) { list.mutable_batches(0)->mutable_groups()->DeleteSubrange(0, 1); }},
       {"log-probabilities, found", [&](auto& list) { answer(list)->mutable_logprobs()->RemoveLast(); }},
@@ -342,13 +337,13 @@ TEST_CASE("batches under way that a checkpoint keeps are looked at before anythi
        }},
       {"is there twice", [&](auto& list) { *list.mutable_batches(0)->add_groups() = records::Group(*trained(list)); }},
       {"is chosen twice", [](auto& list) { list.mutable_batches(0)->add_chosen(list.batches(0).chosen(0)); }},
-      {"version runs of", [&](auto& list) { open_answer(list)->clear_runs(); }},
+      {"version runs of", [&](auto& list) { carried_answer(list)->clear_runs(); }},
       {"expected at most 24 tokens, found",
        [&](auto& list) {
-         while (open_answer(list)->response_ids_size() <= 24) lengthen(*open_answer(list));
+         while (carried_answer(list)->response_ids_size() <= 24) lengthen(*carried_answer(list));
        }},
-      {"expected token ids from 0 to", [&](auto& list) { open_answer(list)->set_response_ids(0, -5); }},
-      {"said to be", [&](auto& list) { open_answer(list)->set_response_length(1); }},
+      {"expected token ids from 0 to", [&](auto& list) { carried_answer(list)->set_response_ids(0, -5); }},
+      {"said to be", [&](auto& list) { carried_answer(list)->set_response_length(0); }},
       {"expected at most 2 answers, found 3", [&](auto& list) { carried(list)->add_samples()->CopyFrom(carried(list)->samples(0)); }},
       {"numbers of their own", [&](auto& list) { carried(list)->mutable_samples(1)->set_index(0); }},
       {"is there twice", [&](auto& list) { list.add_carried()->CopyFrom(records::Group(*carried(list))); }},
