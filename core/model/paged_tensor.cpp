@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 
 namespace cohort::model {
 namespace {
@@ -48,12 +50,9 @@ void require(int result, const char* call, const Pages& pages) {
   if (result != 0) throw Fault(fmt::format("{} of {} bytes of parameters: {}", call, pages.bytes, std::strerror(errno)));
 }
 
-void give_back(const Pages& pages) {
-  if (pages.bytes > 0) require(madvise(pages.begin, pages.bytes, MADV_DONTNEED), "madvise", pages);
-}
-
-void protect(const Pages& pages, int access) {
-  if (pages.bytes > 0) require(mprotect(pages.begin, pages.bytes, access), "mprotect", pages);
+void warn_once(const Pages& pages, int error) {
+  static std::atomic<bool> said = false;
+  if (!said.exchange(true)) log_warn("{} bytes of parameters were not given back: {}. The run goes on", pages.bytes, std::strerror(error));
 }
 
 }  // namespace
@@ -73,13 +72,22 @@ void keep_pages_small(const at::Tensor& flat) {
 
 void close_pages(const at::Tensor& flat, int64_t begin, int64_t end) {
   const Pages pages = pages_within(flat, begin, end);
-  give_back(pages);
-  protect(pages, PROT_NONE);
+  if (pages.bytes == 0) return;
+  if (madvise(pages.begin, pages.bytes, MADV_DONTNEED) != 0) warn_once(pages, errno);
+  if (mprotect(pages.begin, pages.bytes, PROT_NONE) != 0) warn_once(pages, errno);  // ENOMEM: vm.max_map_count
 }
 
-void open_pages(const at::Tensor& flat, int64_t begin, int64_t end) { protect(pages_with(flat, begin, end), PROT_READ | PROT_WRITE); }
+void open_pages(const at::Tensor& flat, int64_t begin, int64_t end) {
+  const Pages pages = pages_with(flat, begin, end);
+  if (pages.bytes > 0) require(mprotect(pages.begin, pages.bytes, PROT_READ | PROT_WRITE), "mprotect", pages);
+}
 
-void clear_pages(const at::Tensor& flat) { give_back(all_pages(flat)); }
+void clear_pages(const at::Tensor& flat) {
+  const Pages pages = all_pages(flat);
+  if (pages.bytes == 0 || madvise(pages.begin, pages.bytes, MADV_DONTNEED) == 0) return;
+  warn_once(pages, errno);
+  flat.zero_();
+}
 
 int64_t resident_bytes(const at::Tensor& flat) {
   const Pages pages = all_pages(flat);

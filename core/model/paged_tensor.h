@@ -18,13 +18,14 @@ void keep_pages_small(const at::Tensor& flat);
 
 /// Gives back the pages that hold nothing but numbers [begin, end) of `flat`, a tensor of paged_zeros. Reading or writing them ends the
 /// process (SIGSEGV), so that nobody goes on with wrong numbers, until open_pages; what they held is lost. Numbers on pages that reach
-/// beyond the range stay.
+/// beyond the range stay. Never a Fault, as it runs where memory goes out of use: where the kernel refuses (vm.max_map_count), a warning
+/// is logged once and pages stay, or stay readable.
 void close_pages(const at::Tensor& flat, int64_t begin, int64_t end);
 
-/// Numbers [begin, end) may be written again; those that were given back are 0.
+/// Numbers [begin, end) may be written again; those that were given back are 0. Fault where the kernel refuses.
 void open_pages(const at::Tensor& flat, int64_t begin, int64_t end);
 
-/// Gives back all pages; the tensor, of which none may be closed, is 0.
+/// Gives back all pages; the tensor, of which none may be closed, is 0, also where the kernel keeps them.
 void clear_pages(const at::Tensor& flat);
 
 /// Bytes of the pages of `flat` that take memory.

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/pipeline/partial_batch.h"
 
 namespace cohort::pipeline {
 
@@ -123,6 +124,35 @@ int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64
     return std::any_of(g.samples().begin(), g.samples().end(),
                        [&](const auto& s) { return staleness(g, s.policy_step(), step) > max_staleness; });
   }));
+}
+
+void require_restored(const records::Group& g, const RestoredLimits& limits) {
+  const auto require = [&](bool good, const std::string& problem) {
+    if (!good) throw Fault(fmt::format("group {}: {}", g.id(), problem));
+  };
+  const auto known = [&](const auto& ids) {
+    return std::all_of(ids.begin(), ids.end(), [&](int32_t id) { return id >= 0 && id < limits.vocabulary; });
+  };
+  generate::require_version_runs(g);
+  const int64_t longest_prompt = limits.positions - limits.max_response_length;
+  require(g.prompt_ids_size() >= 1 && g.prompt_ids_size() <= longest_prompt,
+          fmt::format("expected a prompt of 1 to {} tokens, found {}", longest_prompt, g.prompt_ids_size()));
+  require(known(g.prompt_ids()), fmt::format("prompt: expected token ids from 0 to {}", limits.vocabulary - 1));
+  require(g.samples_size() <= limits.answers, fmt::format("expected at most {} answers, found {}", limits.answers, g.samples_size()));
+  const bool done = is_done(g);
+  std::set<uint32_t> indices;
+  for (const records::Sample& s : g.samples()) {
+    const auto tokens = s.response_ids_size();
+    require(s.index() < limits.answers && indices.insert(s.index()).second,
+            fmt::format("expected answers with numbers of their own below {}, found {}", limits.answers, s.index()));
+    require(tokens <= limits.max_response_length,
+            fmt::format("sample {}: expected at most {} tokens, found {}", s.index(), limits.max_response_length, tokens));
+    require(s.logprobs_size() == tokens,
+            fmt::format("sample {}: expected {} log-probabilities, found {}", s.index(), tokens, s.logprobs_size()));
+    require(s.response_length() == static_cast<uint32_t>(done ? tokens : 0),
+            fmt::format("sample {}: {} tokens, said to be {}", s.index(), tokens, s.response_length()));
+    require(known(s.response_ids()), fmt::format("sample {}: expected token ids from 0 to {}", s.index(), limits.vocabulary - 1));
+  }
 }
 
 int64_t reject_other_weights(records::RolloutBatch& batch, const std::vector<PolicyAge>& published) {

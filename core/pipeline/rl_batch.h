@@ -56,6 +56,18 @@ void add_reward_metrics(const std::vector<records::Group>& summaries, Metrics& m
 /// returns how many.
 int64_t drop_stale(std::vector<records::Group>& summaries, uint64_t step, uint64_t max_staleness);
 
+/// What a whole group that a checkpoint kept must keep to before it is trained on or gone on with.
+struct RestoredLimits {
+  int64_t answers;              ///< of a group, at most
+  int64_t max_response_length;  ///< tokens of an answer
+  int64_t vocabulary;           ///< token ids are below it
+  int64_t positions;            ///< for a prompt and the longest answer
+};
+
+/// Fault naming the group, and the answer where it is one, unless it keeps to `limits`, its answers are different ones, each with as many
+/// log-probabilities as tokens, and the version runs fit (generate::require_version_runs).
+void require_restored(const records::Group& group, const RestoredLimits& limits);
+
 using generate::PolicyAge;
 
 /// Takes from `batch.chosen` the groups with tokens of other weights than those `published`, which the batch was to be sampled with;

@@ -42,7 +42,7 @@ class Team {
 
   virtual int index() const = 0;               ///< not collective; 0 ≤ index < size
   virtual int size() const = 0;                ///< not collective
-  bool leads() const { return index() == 0; }  ///< the member that writes metrics, samples and checkpoints
+  bool leads() const { return index() == 0; }  ///< the member that writes metrics and samples, and commits checkpoints
 
   /// The members that train, and those that roll out, as teams of their own, for work in which the others take no part. The team itself
   /// where every member does both; otherwise each member belongs to one of them, and the other one is null to it. Not collective.
@@ -92,9 +92,6 @@ class Team {
   /// In place: every member's slice of a contiguous fp32 CPU tensor, on every member.
   virtual void all_gather(at::Tensor flat) = 0;
 
-  /// `mine` is this member's slice of a flat fp32 CPU tensor of `length` numbers: the whole of it on the leader, undefined elsewhere.
-  virtual at::Tensor gather_slices(const at::Tensor& mine, int64_t length) = 0;
-
   /// Through which members share the routed experts while training (cluster.expert_parallel_size); null: each runs all. Not collective.
   /// Its members are neighbours: those of this team from a multiple of its size on.
   virtual model::ExpertExchange* expert_exchange() { return nullptr; }
@@ -143,7 +140,6 @@ class SoloTeam final : public Team {
   at::Tensor tensor_for_sums(int64_t length) override { return at::empty({length}, at::kFloat); }
   void reduce_scatter(at::Tensor) override {}
   void all_gather(at::Tensor) override {}
-  at::Tensor gather_slices(const at::Tensor& mine, int64_t) override { return mine; }
   bool any(bool mine) override { return mine; }
   void barrier(const char*) override {}
 };

@@ -16,11 +16,12 @@ inline std::string to_bytes(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-/// Fault naming `what` where the bytes are something else.
+/// Fault naming `what` and where the bytes are from, where they are something else.
 template <class Message>
-Message from_bytes(const std::string& bytes, const char* what) {
+Message from_bytes(const std::string& bytes, const std::string& what, const std::string& from = "a member of the team") {
   Message message;
-  if (!message.ParseFromString(bytes)) throw Fault(std::string(what) + ": a member sent something that is not a " + message.GetTypeName());
+  if (!message.ParseFromString(bytes))
+    throw Fault(what + ": expected a " + message.GetTypeName() + " from " + from + ", found something else");
   return message;
 }
 

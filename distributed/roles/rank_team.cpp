@@ -349,23 +349,6 @@ void RankTeam::all_gather(at::Tensor flat) {
   device_group(flat.get_device()).all_gather_slices("tensor", values);
 }
 
-at::Tensor RankTeam::gather_slices(const at::Tensor& mine, int64_t length) {
-  const std::span<float> values = floats_of(mine, "gather_slices");
-  const auto all = communicator_.gather("slices", {reinterpret_cast<const char*>(values.data()), values.size_bytes()});
-  if (!leads()) return {};
-  at::Tensor whole = at::empty({length}, at::kFloat);
-  char* next = reinterpret_cast<char*>(whole.data_ptr<float>());
-  for (int rank = 0; rank < size(); ++rank) {
-    const std::string& bytes = all[static_cast<size_t>(rank)];
-    const size_t expected = comm::slice_of(static_cast<size_t>(length), rank, size()).second * sizeof(float);
-    if (bytes.size() != expected) {
-      throw Fault(fmt::format("slices of {} numbers: rank {} sent {} bytes, expected {}", length, rank, bytes.size(), expected));
-    }
-    next = std::copy(bytes.begin(), bytes.end(), next);
-  }
-  return whole;
-}
-
 bool RankTeam::any(bool mine) {
   const auto all = communicator_.all_gather("any", mine ? "1" : "0");
   return std::find(all.begin(), all.end(), "1") != all.end();

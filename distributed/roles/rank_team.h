@@ -66,7 +66,6 @@ class RankTeam final : public pipeline::Team {
   at::Tensor tensor_for_sums(int64_t length) override;
   void reduce_scatter(at::Tensor flat) override;
   void all_gather(at::Tensor flat) override;
-  at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override;
   model::ExpertExchange* expert_exchange() override { return experts_.get(); }
   model::ParameterSharding* parameter_sharding() override { return &sharding_; }
   bool any(bool mine) override;

@@ -13,10 +13,12 @@
 #include "core/base/json.h"
 #include "core/config/yaml_reader.h"
 #include "core/pipeline/pipeline.h"
+#include "core/pipeline/skipped_batch.h"
 #include "core/train/checkpoint.h"
 #include "distributed/comm/mpi_session.h"
 #include "distributed/comm/thread_world.h"
 #include "distributed/roles/rank_team.h"
+#include "tests/distributed/worlds.h"
 #include "tests/support/forwarding_team.h"
 
 namespace cohort::pipeline {
@@ -118,6 +120,37 @@ bool run_some(const Recipe& recipe, Team& team, int steps) {
   }
 }
 
+/// Weights that are not finite any more, from the second step on.
+const Settings kDiverging = {"stages.base.optim.lr=1000", "stages.base.optim.weight_decay=1000", "stages.base.optim.clip_grad=0",
+                             "trainer.max_skipped_in_a_row=2"};
+
+/// The recipe diverges and ends with a Fault.
+void diverge(const std::filesystem::path& folder, Settings settings, comm::Communicator world) {
+  settings.insert(settings.end(), kDiverging.begin(), kDiverging.end());
+  const Recipe recipe = recipe_in(folder, settings);
+  roles::RankTeam team = team_of(world, recipe);
+  const std::string fault = test::fault_of([&] { run_recipe(recipe, team, {}); });
+  test::expect(test::contains(fault, "optimizer steps in a row"), "a run that gives up, found: " + fault);
+}
+
+/// The batches that two diverging runs skipped are the same, with the same weights, and can be computed again.
+void check_same_skipped(const std::filesystem::path& one, const std::filesystem::path& other) {
+  for (const char* name : {"base_step_2", "base_step_3"}) {
+    CAPTURE(name);
+    const std::string dump = std::string("bad_batches/") + name;
+    CHECK(file(one, (dump + ".safetensors").c_str()) == file(other, (dump + ".safetensors").c_str()));
+    records::SkippedBatch wanted = read_skipped_batch((one / (dump + ".pb")).string());
+    const std::string path = (other / (dump + ".pb")).string();
+    records::SkippedBatch got = read_skipped_batch(path);
+    CHECK(got.samples_size() == 16);
+    const Replay again = replay(got, path);
+    CHECK_FALSE(again.batch.finite());
+    CHECK(again.samples.size() == 16);
+    wanted.clear_recipe(), got.clear_recipe();
+    CHECK(wanted.SerializeAsString() == got.SerializeAsString());
+  }
+}
+
 /// How one run of the recipe is laid out; rollout_ranks > 0: placement split.
 struct Leg {
   int ranks;
@@ -134,8 +167,8 @@ const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[
                                   {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
 /// Long answers are interrupted.
 const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=3", "stages.zero.rollout.oversample=1.5", "stages.zero.steps=4"};
-const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},
-                                 {1, kWays[2]}, {8, kFour}, {2, kWays[3]}, {2, kWays[5]}, {3, kWays[6], 1}, {2, kWays[0], 1}};
+const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},    {1, kWays[2]},
+                                 {8, kFour},    {2, kWays[3]}, {2, kWays[5]},    {3, kWays[6], 1}, {2, kWays[0], 1}};
 
 }  // namespace
 
@@ -221,7 +254,8 @@ TEST_CASE("partial rollouts: any ranks, split or not, and any relay of them give
     SoloTeam solo;
     run_recipe(recipe_in(here / "solo", settings_of({1, {}})), solo, {});
     CHECK(file(here / "solo", "samples/zero.jsonl").find("policy_versions") != std::string::npos);
-    const std::vector<Leg> legs = {{2, kWays[0]}, {4, kWays[1]}, {2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[1], 1}};
+    const std::vector<Leg> legs = {{2, kWays[0]},    {4, kWays[1]}, {2, kWays[0], 1}, {3, kWays[0], 2},
+                                   {3, kWays[1], 1}, {2, kWays[5]}, {3, kWays[6], 1}};
     for (const Leg& leg : legs) {
       CAPTURE(staleness, leg.ranks, leg.rollout_ranks);
       const auto folder = here / std::to_string(&leg - legs.data());
@@ -279,6 +313,32 @@ TEST_CASE("checkpoints go from layout to layout: a relay of ranks and ways ends 
   CHECK(legs > 5);  // the eight ranks had a leg
   run_recipe(recipe_in(alone, for_eight({})), solo, {});
   check_same(alone, relay);
+}
+
+TEST_CASE("a step that is not finite is skipped and kept by ranks with a slice of the weights each as by one process", "[recipe]") {
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() > 1) return;
+  Scratch scratch(world, "cohort_recipe_skipped");
+  diverge(scratch.path / "solo", {}, world);
+  for (size_t way : {5, 6}) {
+    CAPTURE(way);
+    const auto folder = scratch.path / std::to_string(way);
+    comm::run_on_threads(2, [&](comm::Communicator c) { diverge(folder, kWays[way], c); });
+    check_same_skipped(scratch.path / "solo", folder);
+  }
+}
+
+TEST_CASE("a recipe on the ranks of mpirun keeps a step that is not finite as one process does") {
+  comm::Communicator world = comm::MpiSession::world();
+  if (world.size() == 1) return;
+  Scratch scratch(world, "cohort_recipe_skipped_mpi");
+  world.barrier("skipped test folder");
+  diverge(scratch.path / "ranks", kWays[5], world);
+  if (world.rank() == 0) {
+    diverge(scratch.path / "solo", {}, comm::Communicator::self());
+    check_same_skipped(scratch.path / "solo", scratch.path / "ranks");
+  }
+  world.barrier("skipped test done");
 }
 
 TEST_CASE("a recipe on the ranks of mpirun gives the bytes of one process, however memory and work are shared") {

@@ -25,7 +25,6 @@ class ForwardingTeam : public pipeline::Team {
   at::Tensor tensor_for_sums(int64_t length) override { return team_.tensor_for_sums(length); }
   void reduce_scatter(at::Tensor flat) override { team_.reduce_scatter(flat); }
   void all_gather(at::Tensor flat) override { team_.all_gather(flat); }
-  at::Tensor gather_slices(const at::Tensor& mine, int64_t length) override { return team_.gather_slices(mine, length); }
   model::ExpertExchange* expert_exchange() override { return team_.expert_exchange(); }
   model::ParameterSharding* parameter_sharding() override { return team_.parameter_sharding(); }
   bool any(bool mine) override { return team_.any(mine); }

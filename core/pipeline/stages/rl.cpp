@@ -20,6 +20,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
+#include "core/eval/evaluation.h"
 #include "core/pipeline/learner.h"
 #include "core/pipeline/partial_batch.h"
 #include "core/pipeline/preference.h"
@@ -35,6 +36,7 @@
 #include "core/rl/grpo_loss.h"
 #include "core/rl/kl.h"
 #include "core/rl/rollout_correction.h"
+#include "core/train/checkpoint.h"
 #include "core/train/gradient_tree.h"
 
 namespace cohort::pipeline {
@@ -171,6 +173,7 @@ class RlRun {
     Sampled out;
     Team* team = c_.team.rollouts();
     if (team == nullptr) return out;
+    const auto in_use = policy_->use_all();  // once for all rounds
     if (partial()) return sample_parts(step, now, *team);
     Stopwatch clock;
     const auto scorer = scorer_for(step);
@@ -336,20 +339,65 @@ class RlRun {
     return to_bytes(list);
   }
 
+  /// Every member looks at all that the checkpoint kept, so that all end alike where it is not what was saved.
   void restore_pending() {
     version_ = static_cast<uint64_t>(session_.optimizer().steps());
-    auto list = from_bytes<records::RolloutBatchList>(session_.pending, "checkpoint");
-    for (records::RolloutBatch& batch : *list.mutable_batches()) {
-      if (batch.step() != static_cast<uint64_t>(session_.first_step()) + pending_.size())
-        throw Fault(c_.checkpoint_folder() + ": its batches do not follow its step");
-      std::vector<records::Group> groups(batch.groups().begin(), batch.groups().end());
-      batch.clear_groups();
-      pending_.push_back(to_rollout(std::move(batch)));
-      take_mine(pending_.back(), std::move(groups));
+    const std::string where = train::step_folder(c_.checkpoint_folder(), session_.first_step());
+    auto list = from_bytes<records::RolloutBatchList>(session_.pending, "batches under way", where);
+    session_.pending.clear(), session_.pending.shrink_to_fit();
+    try {
+      std::set<uint64_t> seen;
+      for (records::RolloutBatch& batch : *list.mutable_batches()) restore_batch(std::move(batch), seen);
+      for (const records::Group& g : list.carried()) require_restored(g, restored_limits()), require_new(g, seen);
+    } catch (const Fault& fault) {
+      throw Fault(where + ": " + fault.what());
     }
     carried_.assign(list.carried().begin(), list.carried().end());
     for (const records::VersionRun& run : list.published()) published_.push_back(generate::age_of(run));
     schedule_ = {stage_.steps, steps_ahead(), session_.first_step(), static_cast<int64_t>(pending_.size())};
+  }
+
+  RestoredLimits restored_limits() const {
+    return {.answers = stage_.rollout.n,
+            .max_response_length = stage_.rollout.max_response_length,
+            .vocabulary = c_.vocab_limit(*policy_),
+            .positions = policy_->architecture().max_position_embeddings};
+  }
+
+  void require_new(const records::Group& g, std::set<uint64_t>& seen) const {
+    if (g.id() >= session_.cursor) throw Fault(fmt::format("group {}: its question was not asked yet", g.id()));
+    if (!seen.insert(g.id()).second) throw Fault(fmt::format("group {} is there twice", g.id()));
+  }
+
+  void restore_batch(records::RolloutBatch batch, std::set<uint64_t>& seen) {
+    if (batch.step() != static_cast<uint64_t>(session_.first_step()) + pending_.size()) throw Fault("its batches do not follow its step");
+    std::set<uint64_t> asked;
+    for (const records::Group& g : batch.asked()) generate::require_version_runs(g), require_new(g, seen), asked.insert(g.id());
+    for (uint64_t id : batch.chosen())
+      if (asked.erase(id) == 0) throw Fault(fmt::format("group {} is chosen twice, or was not asked for step {}", id, batch.step()));
+    std::vector<records::Group> groups(batch.groups().begin(), batch.groups().end());
+    batch.clear_groups();
+    Rollout r = to_rollout(std::move(batch));
+    require_whole(r, groups);
+    take_mine(r, std::move(groups));
+    pending_.push_back(std::move(r));
+  }
+
+  /// Fault unless each group that is to be trained on is there with its tokens, and is what its summary says.
+  void require_whole(const Rollout& r, const std::vector<records::Group>& groups) const {
+    const auto scorer = scorer_for(static_cast<int64_t>(r.batch.step()));
+    std::map<uint64_t, std::string> summaries;
+    for (records::Group g : groups) {
+      require_restored(g, restored_limits());
+      erase_dropped(scorer, g);
+      if (!g.samples().empty() && !is_done(g)) throw Fault(fmt::format("group {} is to be trained on, and not done", g.id()));
+      if (!summaries.emplace(g.id(), to_bytes(eval::summary_of(g))).second) throw Fault(fmt::format("group {} is there twice", g.id()));
+    }
+    for (const records::Group& summary : r.summaries) {
+      const auto found = summaries.find(summary.id());
+      if (found == summaries.end()) throw Fault(fmt::format("group {} is to be trained on, and not there", summary.id()));
+      if (found->second != to_bytes(summary)) throw Fault(fmt::format("group {}: its answers are not those of its summary", summary.id()));
+    }
   }
 
   reward::Scorer scorer_for(int64_t step) const {

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -15,6 +17,7 @@
 #include "core/config/yaml_reader.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/pipeline.h"
+#include "core/train/checkpoint.h"
 #include "tests/core/base/temp_dir.h"
 #include "tests/support/forwarding_team.h"
 
@@ -253,6 +256,153 @@ TEST_CASE("partial rollouts: a stage that was stopped with groups under way goes
   run(stopped, settings);
   for (const char* file : {"run/samples/rl.jsonl", "run/stages/rl/model/model.safetensors"})
     CHECK(read_file(whole / file, 1 << 26) == read_file(stopped / file, 1 << 26));
+}
+
+namespace {
+
+using Damage = std::function<void(records::RolloutBatchList&)>;
+
+/// Changes what the newest checkpoint in `folder` keeps of batches under way. All else, and all hashes, are those of a good checkpoint.
+void forge(const std::string& folder, const Damage& damage) {
+  const std::string path = train::step_folder(folder, train::steps_in(folder).front());
+  records::CheckpointManifest manifest;
+  std::vector<records::TensorEntry> tensors;
+  std::vector<std::string> data;
+  {
+    const train::SavedStep saved(path);
+    manifest = saved.manifest();
+    for (int i = 0; i < manifest.tensors_size(); ++i) {
+      const auto tensor = static_cast<uint32_t>(i);
+      tensors.push_back(manifest.tensors(i));
+      data.emplace_back(static_cast<size_t>(saved.elements(tensor)) * (tensors.back().dtype() == "F32" ? 4 : 1), 0);
+      saved.read(tensor, 0, saved.elements(tensor), data.back().data());
+      if (tensors.back().name() != "pending/bytes") continue;
+      records::RolloutBatchList list;
+      REQUIRE(list.ParseFromString(data.back()));
+      damage(list);
+      data.back() = list.SerializeAsString();
+      tensors.back() = train::tensor_entry("pending/bytes", "U8", {static_cast<int64_t>(data.back().size())});
+    }
+  }
+  std::vector<train::SavedRun> runs;
+  for (size_t i = 0; i < tensors.size(); ++i)
+    runs.push_back(
+        {static_cast<uint32_t>(i), 0, static_cast<int64_t>(data[i].size()) / (tensors[i].dtype() == "F32" ? 4 : 1), data[i].data()});
+  std::filesystem::remove_all(path);
+  train::begin_step(folder, manifest.step());
+  const std::atomic<bool> cancelled = false;
+  manifest.clear_shards();
+  *manifest.add_shards() = train::write_shard(folder, manifest.step(), 0, 1, tensors, runs, cancelled);
+  manifest.mutable_tensors()->Assign(tensors.begin(), tensors.end());
+  train::commit_step(folder, manifest, 9);
+}
+
+/// Another token at the end of an answer.
+void lengthen(records::Sample& s) {
+  s.add_response_ids(1), s.add_logprobs(-1.0f);
+  records::VersionRun& run = *s.mutable_runs(s.runs_size() - 1);
+  run.set_tokens(run.tokens() + 1);
+}
+
+}  // namespace
+
+TEST_CASE("batches under way that a checkpoint keeps are looked at before anything is made of them", "[pipeline]") {
+  const TempDir stopped;
+  const auto settings = partial_rollouts(2, 6);
+  auto overrides = settings;
+  overrides.push_back("run.output=" + stopped / "run");
+  SoloTeam solo;
+  test::StoppingTeam team(solo, 2);
+  CHECK_THROWS_AS(run_recipe(config::read_config_text<Recipe>(kRecipe, "recipe", overrides), team, {}), Stopped);
+  const auto trained = [](records::RolloutBatchList& list) { return list.mutable_batches(0)->mutable_groups(0); };
+  const auto answer = [&](records::RolloutBatchList& list) { return trained(list)->mutable_samples(0); };
+  const auto carried = [](records::RolloutBatchList& list) { return list.mutable_carried(0); };
+  const auto summary = [&](records::RolloutBatchList& list) {
+    for (records::Group& g : *list.mutable_batches(0)->mutable_asked())
+      if (g.id() == trained(list)->id()) return &g;
+    throw std::logic_error("no summary");
+  };
+  const auto carried_answer = [&](records::RolloutBatchList& list) { return carried(list)->mutable_samples(0); };
+  const std::vector<std::pair<std::string, Damage>> rows = {
+      {"is to be trained on, and not there", [](auto& list) { list.mutable_batches(0)->mutable_groups()->DeleteSubrange(0, 1); }},
+      {"log-probabilities, found", [&](auto& list) { answer(list)->mutable_logprobs()->RemoveLast(); }},
+      {"sample 0: expected token ids from 0 to", [&](auto& list) { answer(list)->set_response_ids(0, 100000); }},
+      {"prompt: expected token ids from 0 to", [&](auto& list) { trained(list)->set_prompt_ids(0, -1); }},
+      {"expected a prompt of 1 to", [&](auto& list) { trained(list)->clear_prompt_ids(); }},
+      {"are not those of its summary", [&](auto& list) { trained(list)->mutable_samples()->RemoveLast(); }},
+      {"and not done",
+       [&](auto& list) {
+         answer(list)->clear_finish_reason(), summary(list)->mutable_samples(0)->clear_finish_reason();
+         for (records::Sample& s : *trained(list)->mutable_samples()) s.clear_response_length();
+       }},
+      {"is there twice", [&](auto& list) { *list.mutable_batches(0)->add_groups() = records::Group(*trained(list)); }},
+      {"is chosen twice", [](auto& list) { list.mutable_batches(0)->add_chosen(list.batches(0).chosen(0)); }},
+      {"version runs of", [&](auto& list) { carried_answer(list)->clear_runs(); }},
+      {"expected at most 24 tokens, found",
+       [&](auto& list) {
+         while (carried_answer(list)->response_ids_size() <= 24) lengthen(*carried_answer(list));
+       }},
+      {"expected token ids from 0 to", [&](auto& list) { carried_answer(list)->set_response_ids(0, -5); }},
+      {"said to be", [&](auto& list) { carried_answer(list)->set_response_length(0); }},
+      {"expected at most 2 answers, found 3", [&](auto& list) { carried(list)->add_samples()->CopyFrom(carried(list)->samples(0)); }},
+      {"numbers of their own", [&](auto& list) { carried(list)->mutable_samples(1)->set_index(0); }},
+      {"is there twice", [&](auto& list) { list.add_carried()->CopyFrom(records::Group(*carried(list))); }},
+      {"was not asked yet", [&](auto& list) { carried(list)->set_id(uint64_t{1} << 63); }},
+      {"do not follow its step", [](auto& list) { list.mutable_batches(0)->set_step(9); }}};
+  const auto go_on = [&](const Damage& damage) {
+    const TempDir folder;
+    std::filesystem::copy(stopped / "run", folder / "run", std::filesystem::copy_options::recursive);
+    forge(folder / "run/checkpoints/rl", damage);
+    run(folder, settings);
+  };
+  CHECK_NOTHROW(go_on([](auto&) {}));
+  for (const auto& [problem, damage] : rows) {
+    CAPTURE(problem);
+    CHECK_THROWS_WITH(go_on(damage), Catch::Contains(problem) && Catch::Contains("checkpoints/rl/step_"));
+    CHECK_THROWS_AS(go_on(damage), Fault);
+  }
+}
+
+namespace {
+
+/// The only member's parameters are all in its slice; counts how often they are asked for as a whole.
+class CountingSharding final : public model::ParameterSharding {
+ public:
+  int64_t index() const override { return 0; }
+  int64_t size() const override { return 1; }
+  Range slice(int64_t length) const override { return {0, length}; }
+  void gather(at::Tensor flat, const std::vector<Range>& wanted) override { whole += wanted[0] == Range(0, flat.numel()) ? 1 : 0; }
+  bool any(bool mine) override { return mine; }
+
+  int whole = 0;
+};
+
+class ShardedTeam final : public test::ForwardingTeam {
+ public:
+  using ForwardingTeam::ForwardingTeam;
+  model::ParameterSharding* parameter_sharding() override { return &sharding; }
+
+  CountingSharding sharding;
+};
+
+}  // namespace
+
+TEST_CASE("a divided model is gathered once for a batch, however many rounds it is sampled in", "[pipeline]") {
+  auto settings = partial_rollouts(2, 4);
+  const bool partial = GENERATE(true, false);
+  CAPTURE(partial);
+  if (!partial)
+    settings = {"stages.rl.steps=4", key("filter_groups.enable=true"), key("filter_groups.metric=acc"),
+                key("filter_groups.max_num_gen_batches=3")};
+  const TempDir folder;
+  settings.insert(settings.end(), {"trainer.optimizer_sharding=zero1", "trainer.parameter_sharding=full", "run.output=" + folder / "run"});
+  SoloTeam solo;
+  ShardedTeam team(solo);
+  run_recipe(config::read_config_text<Recipe>(kRecipe, "recipe", settings), team, {});
+  double rounds = 0.0;
+  for (const auto& row : lines_of(folder / "run/metrics.jsonl")) rounds += row.at("train/num_gen_batches").get<double>();
+  CHECK(rounds > 4.0);
+  CHECK(team.sharding.whole == 4 + 3);  // a batch each; evaluations at both ends, and the model that is left behind
 }
 
 TEST_CASE("a stage that runs again replaces its metrics", "[pipeline]") {
