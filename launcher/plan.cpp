@@ -87,8 +87,8 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
   if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
   const int64_t tokens = micro * (prompt + completion);
   const bool recompute = recipe_.trainer.recompute == "layer";
-  int64_t activations = recompute ? recomputed_activation_bytes(shape_, tokens, micro * completion)
-                                  : activation_bytes(shape_, tokens, micro * completion);
+  int64_t activations =
+      recompute ? recomputed_activation_bytes(shape_, tokens, micro * completion) : activation_bytes(shape_, tokens, micro * completion);
   int64_t backward = backward_bytes(shape_, tokens, micro * completion);
   if (recipe_.model.dtype == "bf16") {
     activations += rounded_copies_bytes(shape_, tokens);

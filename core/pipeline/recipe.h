@@ -86,7 +86,8 @@ struct ClusterSection {
     v.number("deadline_s", deadline_s, config::positive(),
              "seconds without movement after which a communication names the missing ranks and fails");
     v.number("heartbeat_timeout_s", heartbeat_timeout_s, config::at_least(0.0),
-             "seconds of silence after which a rank that is stopped, or whose host is gone, is named and ends the job; rank 0 warns at half of it. "
+             "seconds of silence after which a rank that is stopped, or whose host is gone, is named and ends the job; rank 0 warns at "
+             "half of it. "
              "0: off");
     v.rule(heartbeat_timeout_s == 0.0 || heartbeat_timeout_s >= 1.0, "heartbeat_timeout_s", "0 or at least 1",
            fmt::format("{}", heartbeat_timeout_s));

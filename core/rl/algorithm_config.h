@@ -52,7 +52,9 @@ struct RolloutCorrectionConfig {
              "lower bound of the ratio for k1; 0 is 1 / rollout_rs_threshold");
     v.number("off_policy_mask_threshold", off_policy_mask_threshold, config::at_least(0.0),
              "drop answers with negative advantage whose mean log(rollout / current policy) is above this (DeepSeek-V3.2); 0 is off");
-    v.flag("bypass_mode", bypass_mode, "use the rollout's log-probabilities as the old ones: one forward pass fewer, and the clip range is around the policy that sampled, "
+    v.flag("bypass_mode", bypass_mode,
+           "use the rollout's log-probabilities as the old ones: one forward pass fewer, and the clip range is around the policy that "
+           "sampled, "
            "which is what cluster.max_staleness above 0 wants");
     v.rule(rollout_is_threshold_lower <= rollout_is_threshold, "rollout_is_threshold_lower", "at most rollout_is_threshold",
            std::to_string(rollout_is_threshold_lower));

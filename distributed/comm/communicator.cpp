@@ -212,7 +212,10 @@ std::shared_ptr<float[]> Communicator::floats_for_sums(std::string_view label, s
   if (block) block->stop_sharing();
   if (std::find(answers.begin(), answers.end(), "0") != answers.end()) {
     if (rank() == 0)
-      log_warn("no {} MiB of memory can be shared between the ranks of this host (memory, or processes that cannot see each other): sums are slower", (count * sizeof(float)) >> 20);
+      log_warn(
+          "no {} MiB of memory can be shared between the ranks of this host (memory, or processes that cannot see each other): sums are "
+          "slower",
+          (count * sizeof(float)) >> 20);
     return std::make_shared_for_overwrite<float[]>(count);
   }
   state_->transport->adopt(block, state_->collectives);

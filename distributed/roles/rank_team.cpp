@@ -37,10 +37,7 @@ records::Assignment ids_of(uint64_t step, const std::vector<records::Group>& gro
 }  // namespace
 
 RankTeam::RankTeam(comm::Communicator communicator, int rollout_ranks, int64_t expert_parallel_size, const comm::NcclOptions& nccl)
-    : communicator_(std::move(communicator)),
-      trainer_count_(communicator_.size() - rollout_ranks),
-      sharding_(communicator_),
-      nccl_(nccl) {
+    : communicator_(std::move(communicator)), trainer_count_(communicator_.size() - rollout_ranks), sharding_(communicator_), nccl_(nccl) {
   if (rollout_ranks > 0) {
     const bool rolls_out = roles_of(index(), size(), rollout_ranks).rollout;
     auto& mine = rolls_out ? rollouts_ : trainers_;
@@ -321,7 +318,8 @@ comm::DeviceArray RankTeam::device_array_of(const at::Tensor& flat, const char* 
 at::Tensor RankTeam::tensor_for_sums(int64_t length) {
   std::shared_ptr<float[]> floats = communicator_.floats_for_sums("sums", static_cast<size_t>(length));
   float* data = floats.get();
-  return at::from_blob(data, {length}, [floats = std::move(floats)](void*) {}, at::kFloat);
+  return at::from_blob(
+      data, {length}, [floats = std::move(floats)](void*) {}, at::kFloat);
 }
 
 comm::NcclGroup& RankTeam::device_group(int device) {

@@ -9,7 +9,8 @@
 ///
 /// Rules the stage must keep (each broken one is a Fault naming group, step and rank):
 /// * all members that roll out call assign or deal with the same step and ids;
-/// * after assign or deal, maybe several times in one step, one exchange brings back every group that was assigned since the last exchange, each by
+/// * after assign or deal, maybe several times in one step, one exchange brings back every group that was assigned since the last exchange,
+/// each by
 ///   the member it was assigned to, with Group.step as assigned. Groups to be dropped are dropped after the exchange;
 /// * a group id is used once per stage (begin_stage starts the count again), or again after put_back, which takes it out of that exchange.
 /// Work that is not trained on (evaluation) is divided by index() and size(), not by assign.

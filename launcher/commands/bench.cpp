@@ -74,8 +74,8 @@ int bench_collectives(const BenchOptions& options, comm::Communicator& world) {
                     {"messages_s", r.messages_s},
                     {"mpi_allreduce_s", r.mpi_s}});
     if (!options.json)
-      fmt::print("{:>10} {:>13.4f} {:>13.4f} {:>9.4f} {:>14.4f} {:>17.2f}x\n", r.bytes, r.block_s * 1e3, r.copied_s * 1e3, r.messages_s * 1e3,
-                 r.mpi_s * 1e3, r.mpi_s / r.block_s);
+      fmt::print("{:>10} {:>13.4f} {:>13.4f} {:>9.4f} {:>14.4f} {:>17.2f}x\n", r.bytes, r.block_s * 1e3, r.copied_s * 1e3,
+                 r.messages_s * 1e3, r.mpi_s * 1e3, r.mpi_s / r.block_s);
   }
   if (world.rank() == 0 && options.json) fmt::print("{}\n", nlohmann::json{{"ranks", world.size()}, {"sum", rows}}.dump(2));
   return kExitDone;

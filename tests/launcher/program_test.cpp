@@ -158,7 +158,8 @@ TEST_CASE("generate and eval refuse what they cannot read or hold") {
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "512"}) == 2);
   CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8"}) == 0);
   for (const std::string& output : {path, folder / "nowhere/answers.jsonl"})
-    CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--output", output.c_str()}) == 2);
+    CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--output", output.c_str()}) ==
+          2);
   for (const char* bad : {"nan", "inf", "-1", "1e-30", "0.0005", "101", "warm"}) {
     CAPTURE(bad);
     CHECK(run({"generate", "--model", path.c_str(), "--prompts", prompts.c_str(), "--max-new-tokens", "8", "--temperature", bad}) == 2);
