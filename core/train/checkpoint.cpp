@@ -22,8 +22,8 @@ constexpr const char* kManifestHash = "manifest.xxh3";
 constexpr const char* kOneFile = "state.safetensors";  // of format 1
 constexpr const char* kLatest = "LATEST";
 constexpr uint32_t kFormat = 2;
-// A piece is some 125 bytes of it and a tensor's entry some 110: that is 140,000 tensors of one piece each, or 4 TiB of state in whole
-// pieces. What it takes in memory is many times that, before anything in it is checked.
+// A piece is at most some 125 bytes of it and a tensor's entry some 110: that is 140,000 tensors of one piece each, or 4 TiB of state in
+// whole pieces. What it takes in memory is many times that, before anything in it is checked.
 constexpr uint64_t kMaxManifestBytes = uint64_t{32} << 20;
 constexpr int kMaxShards = 1 << 16;
 constexpr int kMaxDimensions = 16;
