@@ -166,7 +166,12 @@ struct Leg {
 const std::vector<Leg> kSplits = {{2, kWays[0], 1}, {3, kWays[0], 2}, {3, kWays[0], 1}, {3, kWays[2], 1},
                                   {3, kWays[4], 1}, {3, kWays[5], 1}, {3, kWays[6], 1}};
 /// Long answers are interrupted.
-const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=3", "stages.zero.rollout.oversample=1.5", "stages.zero.steps=4"};
+const Settings kPartial = {"stages.zero.rollout.partial_rollout_tokens=8",
+                           "stages.zero.rollout.oversample=1.5",
+                           "stages.zero.rollout.n=2",
+                           "stages.zero.rollout.max_response_length=64",
+                           "stages.zero.algorithm.filter_groups.max_num_gen_batches=12",
+                           "stages.zero.steps=4"};
 const std::vector<Leg> kRelay = {{2, kWays[1]}, {1, kWays[0]}, {3, kWays[1], 1}, {4, kWays[4]},    {1, kWays[2]},
                                  {8, kFour},    {2, kWays[3]}, {2, kWays[5]},    {3, kWays[6], 1}, {2, kWays[0], 1}};
 
