@@ -62,6 +62,8 @@ float* map_part(const std::string& address, size_t bytes) {
 }  // namespace
 
 std::shared_ptr<SharedBlock> SharedBlock::create(size_t floats) {
+  // To reserve more than the machine has would not fail: the kernel would end processes until it has it.
+  if (floats > static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)) / sizeof(float)) return nullptr;
   const std::string label = fresh_label();
   const size_t bytes = floats * sizeof(float);
   const int descriptor = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);

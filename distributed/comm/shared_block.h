@@ -14,8 +14,8 @@ namespace cohort::comm {
 
 class SharedBlock {
  public:
-  /// My part, of `floats` ≥ 1. It is reserved and not only promised, so that a lack of memory is known here and not by a signal later.
-  /// Null when it cannot be had.
+  /// My part, of `floats` ≥ 1. It is reserved and not only promised, so that using it cannot end in a signal. Null when it cannot be had,
+  /// or is more than the machine has.
   static std::shared_ptr<SharedBlock> create(size_t floats);
   ~SharedBlock();
   SharedBlock(const SharedBlock&) = delete;

@@ -136,7 +136,7 @@ frozen() { # NAME SECONDS TIMEOUT: rank 1 is stopped for more than half of the t
   [ "$(hash_of "$1")" = "$(hash_of many_steps)" ] || fail "$1: other weights than the undisturbed run"
   cmp "$work/many_steps/samples/rl.jsonl" "$work/$1/samples/rl.jsonl" || fail "$1: other samples than the undisturbed run"
 }
-many=(stages.rl.steps=200) # as many as are not over before the signal is sent
+many=(stages.rl.steps=700) # not over before the signal is sent, nor before rank 0 has heard of the end of the pause (seconds)
 run many_steps 2 "${many[@]}"
 [ "$code" -eq 0 ] || { tail -5 "$log" >&2; fail "the undisturbed run of many steps"; }
 frozen frozen 8 12
