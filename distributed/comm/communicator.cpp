@@ -186,6 +186,11 @@ std::vector<std::string> Communicator::gather(std::string_view label, std::strin
   return by_rank(std::move(incoming), std::string(mine));
 }
 
+bool Communicator::any(std::string_view label, bool mine) {
+  const auto all = all_gather(label, mine ? "1" : "0");
+  return std::find(all.begin(), all.end(), "1") != all.end();
+}
+
 void Communicator::barrier(std::string_view label) {
   // Dissemination: after the round of distance d a rank has heard, directly or not, from the 2d - 1 ranks before it.
   const Call call = next_call(Operation::kBarrier, label);
@@ -208,9 +213,9 @@ std::shared_ptr<float[]> Communicator::floats_for_sums(std::string_view label, s
   const std::shared_ptr<SharedBlock> block = SharedBlock::create(count);
   const std::vector<std::string> addresses = all_gather(label, block ? block->address() : "");
   const bool opened = block && block->open(addresses, rank());
-  const std::vector<std::string> answers = all_gather(label, opened ? "1" : "0");
+  const bool failed = any(label, !opened);
   if (block) block->stop_sharing();
-  if (std::find(answers.begin(), answers.end(), "0") != answers.end()) {
+  if (failed) {
     if (rank() == 0)
       log_warn(
           "no {} MiB of memory can be shared between the ranks of this host (memory, or processes that cannot see each other): sums are "

@@ -50,6 +50,9 @@ class Communicator {
   /// Bytes of every rank, in rank order, on root; an empty vector elsewhere. Ranks other than root may return before root has received.
   std::vector<std::string> gather(std::string_view label, std::string_view mine, int root = 0);
 
+  /// True everywhere if true anywhere.
+  bool any(std::string_view label, bool mine);
+
   /// Returns when every rank has entered.
   void barrier(std::string_view label);
 

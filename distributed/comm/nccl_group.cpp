@@ -83,6 +83,19 @@ ncclResult_t grouped(const NcclApi& api, Body body) {
   return failed(result) ? result : ended;
 }
 
+/// launch(slice, length, owner) for the slice of each rank that has one, as one operation: NCCL's own want slices of one length.
+template <class Launch>
+ncclResult_t for_each_slice(const NcclApi& api, DeviceArray values, int ranks, Launch launch) {
+  return grouped(api, [&] {
+    ncclResult_t result = ncclSuccess;
+    for (int owner = 0; owner < ranks && !failed(result); ++owner) {
+      const auto [begin, length] = slice_of(values.length, owner, ranks);
+      if (length > 0) result = launch(at(values, begin), length, owner);
+    }
+    return result;
+  });
+}
+
 }  // namespace
 
 struct NcclGroup::State {
@@ -290,14 +303,8 @@ void NcclGroup::reduce_scatter(std::string_view label, DeviceArray values, Devic
       const auto [begin, length] = slice_of(values.length, rank(), size());
       return s.api.ncclReduceScatter(values.data, at(values, begin), length, type, ncclSum, s.comm, queue);
     }
-    return grouped(s.api, [&] {  // NCCL's own wants slices of one length
-      ncclResult_t result = ncclSuccess;
-      for (int owner = 0; owner < size() && !failed(result); ++owner) {
-        const auto [begin, length] = slice_of(values.length, owner, size());
-        void* const slice = at(values, begin);
-        if (length > 0) result = s.api.ncclReduce(slice, slice, length, type, ncclSum, owner, s.comm, queue);
-      }
-      return result;
+    return for_each_slice(s.api, values, size(), [&](void* slice, size_t length, int owner) {
+      return s.api.ncclReduce(slice, slice, length, type, ncclSum, owner, s.comm, queue);
     });
   });
 }
@@ -311,14 +318,8 @@ void NcclGroup::all_gather_slices(std::string_view label, DeviceArray values, De
       const auto [begin, length] = slice_of(values.length, rank(), size());
       return s.api.ncclAllGather(at(values, begin), values.data, length, type, s.comm, queue);
     }
-    return grouped(s.api, [&] {
-      ncclResult_t result = ncclSuccess;
-      for (int owner = 0; owner < size() && !failed(result); ++owner) {
-        const auto [begin, length] = slice_of(values.length, owner, size());
-        void* const slice = at(values, begin);
-        if (length > 0) result = s.api.ncclBroadcast(slice, slice, length, type, owner, s.comm, queue);
-      }
-      return result;
+    return for_each_slice(s.api, values, size(), [&](void* slice, size_t length, int owner) {
+      return s.api.ncclBroadcast(slice, slice, length, type, owner, s.comm, queue);
     });
   });
 }

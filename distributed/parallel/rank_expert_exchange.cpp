@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -41,9 +40,6 @@ std::vector<at::Tensor> RankExpertExchange::swap(const std::vector<at::Tensor>& 
   return rows;
 }
 
-bool RankExpertExchange::any(bool mine) {
-  const auto all = group_.all_gather("expert pass", mine ? "1" : "0");
-  return std::find(all.begin(), all.end(), "1") != all.end();
-}
+bool RankExpertExchange::any(bool mine) { return group_.any("expert pass", mine); }
 
 }  // namespace cohort::parallel

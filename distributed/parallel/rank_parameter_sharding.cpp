@@ -2,9 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <string>
-
 #include "core/base/error.h"
 
 namespace cohort::parallel {
@@ -23,9 +20,6 @@ void RankParameterSharding::gather(at::Tensor flat, const std::vector<Range>& wa
   group_.gather_ranges("parameters", {flat.data_ptr<float>(), static_cast<size_t>(flat.numel())}, ranges);
 }
 
-bool RankParameterSharding::any(bool mine) {
-  const auto all = group_.all_gather("pass", mine ? "1" : "0");
-  return std::find(all.begin(), all.end(), "1") != all.end();
-}
+bool RankParameterSharding::any(bool mine) { return group_.any("pass", mine); }
 
 }  // namespace cohort::parallel

@@ -347,10 +347,7 @@ void RankTeam::all_gather(at::Tensor flat) {
   device_group(flat.get_device()).all_gather_slices("tensor", values);
 }
 
-bool RankTeam::any(bool mine) {
-  const auto all = communicator_.all_gather("any", mine ? "1" : "0");
-  return std::find(all.begin(), all.end(), "1") != all.end();
-}
+bool RankTeam::any(bool mine) { return communicator_.any("any", mine); }
 
 void RankTeam::barrier(const char* label) { communicator_.barrier(label); }
 
