@@ -48,7 +48,6 @@ std::vector<records::Group> roll_out(const StageContext& c, model::CausalLM& mod
     one.front().set_step(step);
     asked.push_back(std::move(one.front()));
   }
-  const auto in_use = model.use_all();
   asked = in_dealing_order(std::move(asked), s.lengths);
   std::vector<uint64_t> order;
   std::map<uint64_t, records::Group*> by_id;
@@ -87,7 +86,6 @@ std::vector<records::Group> roll_out_parts(const StageContext& c, model::CausalL
     }
     groups.back().set_step(step);
   }
-  const auto in_use = model.use_all();
   generate::Generator(model, c.tokenizer, *s.rollout).advance(groups, {c.seed(), c.stage.name, step}, policy, most_new_tokens);
   for (records::Group& g : groups)
     if (is_done(g)) eval::score(g, *s.scorer);

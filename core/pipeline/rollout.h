@@ -34,7 +34,7 @@ struct RolloutSettings {
 };
 
 /// My groups of `ids` (positions of the question set), as they are dealt (Team::deal, longest expected first): rendered, sampled, scored;
-/// by id. Collective among the members that roll out.
+/// by id. Collective among the members that roll out. The caller has all parameters of a sharded model in use (CausalLM::use_all).
 std::vector<records::Group> roll_out(const StageContext& context, model::CausalLM& model, const RolloutSettings& settings, uint64_t step,
                                      const std::vector<uint64_t>& ids, const PolicyAge& policy);
 

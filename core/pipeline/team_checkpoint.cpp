@@ -150,8 +150,7 @@ TeamCheckpoint::~TeamCheckpoint() {
   }
 }
 
-// ---- Saving
-// -------------------------------------------------------------------------------------------------------------------------------
+// ---- Saving ----
 
 std::string TeamCheckpoint::first_problem(const std::vector<std::string>& all) {
   for (size_t rank = 0; rank < all.size(); ++rank)
@@ -253,8 +252,7 @@ TeamCheckpoint::Outcome TeamCheckpoint::end(const std::string& problem) {
   return outcome;
 }
 
-// ---- Restoring
-// ----------------------------------------------------------------------------------------------------------------------------
+// ---- Restoring ----
 
 std::vector<int64_t> TeamCheckpoint::listed_steps() {
   std::string steps;
