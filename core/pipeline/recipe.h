@@ -77,7 +77,8 @@ struct ClusterSection {
     v.rule(placement == "split" || rollout_ranks == 0, "rollout_ranks", "0 with placement " + placement, std::to_string(rollout_ranks));
     v.integer("max_staleness", max_staleness, config::between(0, 16),
               "RL step s trains on answers of the policy of step max(0, s - max_staleness); above 0, ranks that roll out work on a later "
-              "batch while the others train. With rollout.partial_rollout_tokens instead: no token is older than so many steps; batches "
+              "batch while the others train. Best with algorithm.rollout_correction.bypass_mode. With rollout.partial_rollout_tokens "
+              "instead: no token is older than so many steps; batches "
               "are sampled one step ahead from 2 on, and what is left is for answers that are carried. Changes the result");
     v.integer(
         "expert_parallel_size", expert_parallel_size, config::between(1, 1 << 12),

@@ -76,6 +76,12 @@ class RlRun {
         learner_(*policy_, session_.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate, 0.0) {}
 
   StageOutput run() {
+    if (max_staleness() > 0 && !algorithm_.rollout_correction.bypass_mode && c_.team.leads())
+      log_warn(
+          "{}: cluster.max_staleness is above 0 without algorithm.rollout_correction.bypass_mode: nothing keeps updates near the policy "
+          "that "
+          "sampled, and learning may suffer",
+          c_.stage.name);
     if (!session_.has_eval_start) session_.eval_start = evaluate_now(), session_.has_eval_start = true;
     session_.on_save = [this] { return pending_bytes(); };
     session_.begin();
