@@ -5,7 +5,7 @@
 
 A run's peak is the program itself plus what the plan counts. The program itself is measured with a step so small that the plan's total is
 next to nothing. The policy has random weights, so most answers reach their longest, as the plan assumes. With several ranks the largest
-one counts. Prints a table; exit code 1 when a run differs by more than 15 %. About a minute on two cores.
+one counts. Prints a table; exit code 1 when a run differs by more than 15 %. Some minutes on two cores.
 """
 
 import json

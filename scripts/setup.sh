@@ -19,10 +19,15 @@ PACKAGES=(
   libxxhash-dev libutf8proc-dev catch2
 )
 TEST_PACKAGES=(strace procps)  # to inject faults, and to see that no process is left
-[ "${1:-}" != --tests ] || PACKAGES+=("${TEST_PACKAGES[@]}")
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
+
+case "$*" in
+  "") ;;
+  --tests) PACKAGES+=("${TEST_PACKAGES[@]}") ;;
+  *) echo "setup: expected no argument or --tests, found $*" >&2; exit 2 ;;
+esac
 
 # ---- system packages ----
 as_root() {
