@@ -21,9 +21,6 @@ int64_t power_of_ten(uint32_t exponent) {
   return power;
 }
 
-/// One more or one less: the slip of somebody in a hurry.
-int64_t off_by_one(int64_t value, Mistakes& mistakes) { return value + (mistakes.stream.below(2) == 0 || value == 0 ? 1 : -1); }
-
 std::string pair_key(int64_t a, int64_t b) { return std::to_string(std::min(a, b)) + "+" + std::to_string(std::max(a, b)); }
 
 std::string listed(const std::vector<int64_t>& values, std::string_view separator) {
@@ -97,6 +94,8 @@ std::string search(const std::vector<Candidate>& tries, int64_t target, const Ma
 }
 
 }  // namespace
+
+int64_t off_by_one(int64_t value, Mistakes& mistakes) { return value + (mistakes.stream.below(2) == 0 || value == 0 ? 1 : -1); }
 
 TaskItem make_add(const Making& making) {
   const int64_t low = making.level == 1 ? 0 : power_of_ten(making.level - 1);

@@ -30,8 +30,8 @@ struct DataConfig {
   template <class Visitor>
   void visit(Visitor& v) {
     v.texts("tasks", tasks,
-            "generated questions, each \"task:level\": add:1-4, countdown:1-3, sort:1-4, instruction:1-2, safety:1, echo_digit:1, "
-            "add2_reversed:1");
+            "generated questions, each \"task:level\": add:1-4, countdown:1-3, sort:1-4, word_problem:1-3, instruction:1-2, safety:1, "
+            "echo_digit:1, add2_reversed:1");
     v.numbers("weights", weights, config::positive(), "how often each task is drawn, relative to the others; empty: equally often");
     v.texts("languages", languages, "languages of generated questions, drawn equally often: en, zh");
     v.text("path", path, "a JSONL file instead of tasks; \"$COHORT_DATA/…\" is relative to that environment variable");

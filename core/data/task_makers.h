@@ -24,12 +24,17 @@ struct Making {
   std::string say(std::string_view english, std::string_view in_chinese) const { return std::string(chinese ? in_chinese : english); }
 };
 
+/// One more or one less: the slip of somebody in a hurry.
+int64_t off_by_one(int64_t value, Mistakes& mistakes);
+
 // arithmetic_tasks.cpp
 TaskItem make_add(const Making& making);
 TaskItem make_countdown(const Making& making);
 TaskItem make_sort(const Making& making);
 TaskItem make_echo_digit(const Making& making);
 TaskItem make_add2_reversed(const Making& making);
+// word_problems.cpp
+TaskItem make_word_problem(const Making& making);
 // general_tasks.cpp
 TaskItem make_instruction(const Making& making);
 TaskItem make_safety(const Making& making);

@@ -24,6 +24,7 @@ constexpr std::array kTasks = {
     TaskEntry{"sort", 4, make_sort},
     TaskEntry{"echo_digit", 1, make_echo_digit},
     TaskEntry{"add2_reversed", 1, make_add2_reversed},
+    TaskEntry{"word_problem", 3, make_word_problem},
     TaskEntry{"instruction", 2, make_instruction},
     TaskEntry{"safety", 1, make_safety},
 };
