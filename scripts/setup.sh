@@ -5,6 +5,8 @@
 #
 # System packages come through apt (as root, or through sudo). LibTorch comes out of the PyPI wheel into .deps/ and nowhere else;
 # an existing one is used where COHORT_TORCH_ROOT names it (the folder with include/ and lib/).
+# COHORT_SKIP_SETUP=1: the machine has been made ready in another way (scripts/offline_kit.sh, modules, a container): nothing is done here,
+# and what is missing after all is named by CMake.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,6 +29,12 @@ case "$*" in
   "") ;;
   --tests) PACKAGES+=("${TEST_PACKAGES[@]}") ;;
   *) echo "setup: expected no argument or --tests, found $*" >&2; exit 2 ;;
+esac
+
+case "${COHORT_SKIP_SETUP:-}" in
+  "" | 0) ;;
+  1) say "skipped (COHORT_SKIP_SETUP=1)"; exit 0 ;;
+  *) echo "setup: COHORT_SKIP_SETUP: expected 0 or 1, found $COHORT_SKIP_SETUP" >&2; exit 2 ;;
 esac
 
 # ---- system packages ----

@@ -10,7 +10,7 @@ endif()
 function(cohort_compile_options target)
   target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${cohort_warnings}>")
-  set_target_properties(${target} PROPERTIES COMPILE_WARNING_AS_ERROR ON)
+  set_target_properties(${target} PROPERTIES COMPILE_WARNING_AS_ERROR ${COHORT_WARNINGS_AS_ERRORS})
 endfunction()
 
 # Files for one level of x86-64 are named after it; they are called only after a check at run time.

@@ -413,7 +413,7 @@ TEST_CASE("a failed device group refuses every further call (this machine's GPUs
   CHECK_THAT(fault_of([&] { group.barrier("later"); }), Catch::Contains("the group failed before"));
 }
 
-TEST_CASE("a rank that the others wait for is given up at the deadline (this machine's GPUs)", "[.][gpu]") {
+TEST_CASE("a rank that the others wait for is given up at the deadline (this machine's GPUs)", "[.][gpu][several_gpus]") {
   const Communicator world = MpiSession::world(test::impatient());
   if (world.size() < 2) return;
   Communicator waiting = world;
