@@ -358,7 +358,7 @@ TEST_CASE("questions and models that do not fit or are not there") {
   check_all({
       {"unknown task",
        {{15, "      tasks: [ad:1]"}},
-       {"c.yaml:15: stages.zero.data.tasks: expected one of add, countdown, sort, echo_digit, add2_reversed, instruction, safety (did you "
+       {"c.yaml:15: stages.zero.data.tasks: expected one of add, countdown, sort, echo_digit, add2_reversed, word_problem, instruction, safety (did you "
         "mean add?), found \"ad:1\""}},
       {"a level that the task does not have",
        {{15, "      tasks: [add:5]"}},
