@@ -1,5 +1,7 @@
 #include "core/text/tokenizer.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -173,8 +175,9 @@ bool has_tokenizer(const std::string& folder) {
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/" + kTokenizerFile;
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored) && std::filesystem::exists(folder + "/" + kPublishedTokenizerFile, ignored))
-    return bpe::load_bpe_tokenizer(folder);
+  if (!has_tokenizer(folder))
+    throw InputError(fmt::format("{}: expected {} or {}, found neither", folder, kPublishedTokenizerFile, kTokenizerFile));
+  if (!std::filesystem::exists(path, ignored)) return bpe::load_bpe_tokenizer(folder);
   const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
   if (!object.is_object()) throw InputError(path + ": expected an object, found " + object.type_name());
   TokenizerConfig config;

@@ -307,6 +307,7 @@ class Reader {
     top.must_be_off("truncation"), top.must_be_off("padding");
     read_model(top.at("model", "an object"));
     if (const json* added = top.find("added_tokens"); added != nullptr && !added->is_null()) read_added_tokens(top.list("added_tokens"));
+    refuse_merged_specials();
     if (const json* part = top.find("normalizer"); part != nullptr && !part->is_null()) read_normalizer(*part, name("normalizer"));
     read_pre_tokenizer(top.at("pre_tokenizer", "a pre-tokenizer that ends with ByteLevel"));
     if (const json* part = top.find("post_processor"); part != nullptr && !part->is_null())
@@ -326,6 +327,7 @@ class Reader {
   void read_vocabulary();
   void read_merges();
   void read_added_tokens(const json& list);
+  void refuse_merged_specials() const;
   void require_id(const AddedToken& token, int64_t published) const;
   void set_piece(int32_t id, std::string_view token);
   void read_normalizer(const json& value, const std::string& where);
@@ -435,6 +437,16 @@ void Reader::read_added_tokens(const json& list) {
     set_piece(token.id, token.content);
     file_.added_tokens.push_back(std::move(token));
   }
+}
+
+/// Plain text must never become one.
+void Reader::refuse_merged_specials() const {
+  std::unordered_map<int32_t, std::string_view> specials;
+  for (const AddedToken& token : file_.added_tokens)
+    if (token.special) specials.emplace(token.id, token.content);
+  for (size_t i = 0; i < file_.merges.size(); ++i)
+    if (const auto found = specials.find(file_.merges[i].result); found != specials.end())
+      fail(fmt::format("model.merges[{}]", i), "no merge that makes a special token", "one that makes \"" + printable(found->second) + "\"");
 }
 
 void Reader::read_normalizer(const json& value, const std::string& where) {
