@@ -36,6 +36,7 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
   if (vocabulary < result.tokenizer->vocabulary_size())
     throw InputError(fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder,
                                  result.tokenizer->vocabulary_size(), vocabulary));
+  result.model->set_missing_tokens(result.tokenizer->missing_ids());
   result.prompt_template->render("", *result.tokenizer);  // throws where they do not fit
   return result;
 }

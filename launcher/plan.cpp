@@ -20,7 +20,7 @@ class Planner {
         ranks_(ranks),
         trainers_(ranks - static_cast<int>(recipe.cluster.rollout_ranks)),
         shape_(pipeline::stage_architecture(recipe, stage)),
-        tokenizer_(text::make_tokenizer(recipe.tokenizer)) {}
+        tokenizer_(pipeline::recipe_tokenizer(recipe)) {}
 
   StagePlan plan();
 
@@ -181,7 +181,7 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 }  // namespace
 
 PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const std::string& template_name) {
-  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
+  const auto tokenizer = pipeline::recipe_tokenizer(recipe);
   const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed));
   const text::PromptTemplate& prompt_template = text::find_template(template_name);
   PromptLengths lengths;
@@ -195,7 +195,7 @@ PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data,
 }
 
 std::pair<int64_t, int64_t> document_lengths(const Recipe& recipe, const pipeline::PretrainStage& stage) {
-  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
+  const auto tokenizer = pipeline::recipe_tokenizer(recipe);
   const data::PretrainCorpus corpus(stage.data, stage.mixture, *tokenizer, static_cast<uint64_t>(recipe.run.seed));
   std::pair<int64_t, int64_t> longest;
   for (uint64_t i = 0; i < kProbes; ++i) {

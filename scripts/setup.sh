@@ -18,7 +18,7 @@ PACKAGES=(
   python3 python3-venv python3-pip
   openmpi-bin libopenmpi-dev
   protobuf-compiler libprotobuf-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libcli11-dev
-  libxxhash-dev libutf8proc-dev catch2
+  libxxhash-dev libutf8proc-dev libpcre2-dev catch2
 )
 TEST_PACKAGES=(strace procps)  # to inject faults, and to see that no process is left
 

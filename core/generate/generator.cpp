@@ -40,7 +40,7 @@ class Session {
         groups_(groups),
         source_(source),
         vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)),
-        end_id_(tokenizer.end_id()),
+        tokenizer_(tokenizer),
         sampling_{config.temperature, config.top_p, config.top_k},
         cache_(model.architecture(), slots(), longest()) {
     for (int64_t s = slots() - 1; s >= 0; --s) free_.push_back(s);
@@ -171,7 +171,7 @@ class Session {
     records::VersionRun& run = *r.sample->mutable_runs(r.sample->runs_size() - 1);
     run.set_tokens(run.tokens() + 1);
     ++r.position;
-    if (token.id == end_id_)
+    if (tokenizer_.is_end(static_cast<int32_t>(token.id)))
       r.sample->set_finish_reason(records::STOP);
     else if (r.sample->response_ids_size() >= config_.max_response_length)
       r.sample->set_finish_reason(records::LENGTH);
@@ -197,7 +197,7 @@ class Session {
   const GroupSource* source_;
   bool exhausted_ = false;  ///< the source
   int64_t vocab_limit_;
-  int32_t end_id_;
+  const text::Tokenizer& tokenizer_;
   kernels::SampleOptions sampling_;
   model::KvCache cache_;
   std::vector<int64_t> free_;

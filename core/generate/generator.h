@@ -36,7 +36,8 @@ class Generator {
  public:
   using OnToken = std::function<void(const records::Group&, const records::Sample&, int32_t id)>;
 
-  /// The model and the tokenizer must outlive it. Tokens that the tokenizer does not have are never sampled.
+  /// The model and the tokenizer must outlive it. Tokens beyond the tokenizer's
+  /// vocabulary are never sampled; those that it lacks inside are the model's to know (set_missing_tokens).
   Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config);
 
   /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each

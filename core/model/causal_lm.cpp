@@ -123,7 +123,15 @@ at::Tensor CausalLM::decode(const std::vector<int32_t>& ids, const std::vector<i
 at::Tensor CausalLM::logits(const at::Tensor& hidden) {
   const Parameter& head = tied_head_.value.defined() ? tied_head_ : set_.at(head_);
   if (head.value.size(0) != a_.vocab_size) throw Fault("logits: this model has a scalar head");
-  return linear(hidden, head, nullptr, ComputeType::kFloat32);
+  const at::Tensor logits = linear(hidden, head, nullptr, ComputeType::kFloat32);
+  return missing_tokens_.defined() ? logits.index_fill(1, missing_tokens_, -1e30) : logits;
+}
+
+void CausalLM::set_missing_tokens(const std::vector<int32_t>& ids) {
+  std::vector<int64_t> rows;
+  for (const int32_t id : ids)
+    if (id < a_.vocab_size) rows.push_back(id);
+  missing_tokens_ = rows.empty() ? at::Tensor() : at::tensor(rows, at::kLong);
 }
 
 at::Tensor CausalLM::scores(const at::Tensor& hidden) {
@@ -242,6 +250,7 @@ void CausalLM::zero_gradients() {
 void CausalLM::copy_from(const CausalLM& other) {
   if (other.set_.size() != set_.size()) throw Fault("copy_from: models of different shapes");
   if (other.sharded() != sharded()) throw Fault("copy_from: one of the models is sharded");
+  missing_tokens_ = other.missing_tokens_;
   const auto [begin, end] = sharded() ? set_.sharding()->slice(set_.size()) : std::pair<int64_t, int64_t>(0, set_.size());
   set_.values().narrow(0, begin, end - begin).copy_(other.set_.values().narrow(0, begin, end - begin));
   const auto mine = router_biases(), theirs = other.router_biases();

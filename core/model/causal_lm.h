@@ -76,6 +76,9 @@ class CausalLM {
 
   /// Hidden rows [N, D] → logits [N, V], fp32 always.
   at::Tensor logits(const at::Tensor& hidden_ND);
+  /// Tokens that do not exist although there are rows for them: their logits are -1e30 from now on, so that they have probability 0 while
+  /// sampling and while training (finite: 0 times it is 0). None by default; copy_from() takes them over.
+  void set_missing_tokens(const std::vector<int32_t>& ids);
   /// Hidden rows [N, D] → scores [N] of a scalar head.
   at::Tensor scores(const at::Tensor& hidden_ND);
 
@@ -130,6 +133,7 @@ class CausalLM {
   ParameterSet set_;
   std::vector<Block> blocks_;
   size_t embedding_, final_norm_, head_ = 0;
+  at::Tensor missing_tokens_;  ///< ids; undefined: none
   Parameter tied_head_;  ///< the embedding's value with a gradient buffer of its own
 };
 

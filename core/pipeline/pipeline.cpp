@@ -168,7 +168,7 @@ void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
     write_summary(recipe, hashes);
   }
   team.barrier("run folder ready");
-  const auto tokenizer = text::make_tokenizer(recipe.tokenizer);
+  const auto tokenizer = recipe_tokenizer(recipe);
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto result = finished_stage(recipe, recipe.stages[i].name);
     if (result && result->hash() == hashes[i]) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <map>
 
@@ -24,6 +25,11 @@ bool StageConfig::valid_name(const std::string& name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   };
   return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), allowed);
+}
+
+std::unique_ptr<text::Tokenizer> recipe_tokenizer(const Recipe& recipe) {
+  if (recipe.tokenizer.type == "model" && !recipe.model.path.empty()) return text::load_tokenizer(recipe.model.path);
+  return text::make_tokenizer(recipe.tokenizer);
 }
 
 // ---- The graph ---------------------------------------------------------------------------------------------------------------------
@@ -82,7 +88,7 @@ model::Architecture stage_architecture(const Recipe& recipe, const StageConfig& 
   const std::string preset = own_model(*owner);
   if (preset.empty() && !recipe.model.path.empty()) return model::load_architecture(recipe.model.path);
   model::Architecture architecture = model::architecture_preset(preset.empty() ? recipe.model.preset : preset);
-  if (architecture.vocab_size == 0) architecture.vocab_size = text::make_tokenizer(recipe.tokenizer)->vocabulary_size();
+  if (architecture.vocab_size == 0) architecture.vocab_size = recipe_tokenizer(recipe)->vocabulary_size();
   return architecture;
 }
 
@@ -138,6 +144,12 @@ class Contents {
   std::string of_model(const std::string& folder) {
     return of_file(folder + "/config.json") + " " + of_file(folder + "/model.safetensors");
   }
+  std::string of_tokenizer(const std::string& folder) {
+    std::string hashes;
+    for (const char* name : {text::kTokenizerFile, text::kPublishedTokenizerFile, "tokenizer_config.json", "generation_config.json"})
+      if (std::filesystem::exists(folder + "/" + name)) hashes += (hashes.empty() ? "" : " ") + of_file(folder + "/" + name);
+    return hashes;
+  }
 
  private:
   const std::string& of_file(const std::string& path) {
@@ -161,6 +173,8 @@ StageEssence essence(const Recipe& recipe, const StageConfig& stage, Contents& c
   result.model.preset = !starts_here ? "" : own_model(stage).empty() ? recipe.model.preset : own_model(stage);
   const bool from_folder = starts_here && own_model(stage).empty() && !recipe.model.path.empty();
   result.model.path = from_folder ? contents.of_model(recipe.model.path) : "";
+
+  if (recipe.tokenizer.type == "model") result.tokenizer.alphabet = contents.of_tokenizer(recipe.model.path);
 
   contents.stand_in(result.eval.data);
   contents.stand_in(result.eval.general);

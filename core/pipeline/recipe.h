@@ -384,6 +384,9 @@ struct Recipe {
   }
 };
 
+/// The tokenizer that the recipe's texts go through. InputError where tokenizer.type is "model" and model.path has none.
+std::unique_ptr<text::Tokenizer> recipe_tokenizer(const Recipe& recipe);
+
 /// Names of the stages a stage depends on, in order of appearance.
 std::vector<std::string> stage_inputs(const StageConfig& stage);
 

@@ -44,6 +44,7 @@ class RecipeCheck {
   void take_over(const InputError& error);
   std::string path_of(size_t stage) const;
 
+  void load_tokenizer();
   void check_run();
   void check_ranks();
   void check_experts();
@@ -98,7 +99,7 @@ std::string RecipeCheck::path_of(size_t stage) const {
 std::vector<std::string> RecipeCheck::run() {
   const text::TokenizerConfig& tokenizer = recipe_.tokenizer;
   // With a bad alphabet, of which the section's rule has spoken, nothing can be said about texts.
-  if (tokenizer.type != "chars" || text::TokenizerConfig::valid_alphabet(tokenizer.alphabet)) tokenizer_ = text::make_tokenizer(tokenizer);
+  if (tokenizer.type != "chars" || text::TokenizerConfig::valid_alphabet(tokenizer.alphabet)) load_tokenizer();
   positions_.resize(recipe_.stages.size());
   experts_.resize(recipe_.stages.size());
   check_run();
@@ -114,6 +115,17 @@ std::vector<std::string> RecipeCheck::run() {
   }
   check_experts();
   return std::move(problems_);
+}
+
+void RecipeCheck::load_tokenizer() {
+  const std::string& folder = recipe_.model.path;
+  if (recipe_.tokenizer.type == "model" && folder.empty())
+    return problem("tokenizer.type", "bytes or chars where no model.path is set", "model");
+  try {
+    tokenizer_ = recipe_tokenizer(recipe_);
+  } catch (const InputError& error) {
+    take_over(error);
+  }
 }
 
 // ---- The run and its machine -------------------------------------------------------------------------------------------------------
@@ -164,11 +176,14 @@ void RecipeCheck::check_start() {
     problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + " without model.safetensors");
   try {
     model::check_model_folder(folder);
+    const bool own = std::filesystem::exists(folder + "/" + text::kTokenizerFile, ignored);
+    if (!own && recipe_.tokenizer.type != "model" && text::has_tokenizer(folder))
+      return problem("tokenizer.type", "model, because the model of model.path has a tokenizer.json", recipe_.tokenizer.type);
     const int64_t vocabulary = model::load_architecture(folder).vocab_size;
     if (vocabulary < tokenizer_->vocabulary_size())
       problem("model.path", fmt::format("a model for the tokenizer's {} tokens", tokenizer_->vocabulary_size()),
               std::to_string(vocabulary));
-    if (!std::filesystem::exists(folder + "/" + text::kTokenizerFile, ignored)) return;
+    if (!own) return;
     const nlohmann::json trained_with = text::load_tokenizer(folder)->to_json();
     if (trained_with != tokenizer_->to_json())
       problem("tokenizer", "the tokenizer that the model of model.path was trained with, " + trained_with.dump(),

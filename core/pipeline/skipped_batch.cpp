@@ -122,7 +122,9 @@ class Replayer {
     const auto head = std::holds_alternative<RewardModelStage>(stage_->body) ? model::Head::kScalar : model::Head::kLanguageModel;
     model_ = std::make_unique<model::CausalLM>(stage_architecture(recipe_, *stage_), 0, type, head);
     load_weights(fs::path(path).parent_path() / fs::path(batch.weights().name()).filename());
-    vocab_limit_ = std::min<int64_t>(text::make_tokenizer(recipe_.tokenizer)->vocabulary_size(), model_->architecture().vocab_size);
+    const auto tokenizer = recipe_tokenizer(recipe_);
+    model_->set_missing_tokens(tokenizer->missing_ids());
+    vocab_limit_ = std::min<int64_t>(tokenizer->vocabulary_size(), model_->architecture().vocab_size);
     for (int i = 0; i < batch.samples_size(); ++i) require_sequences(batch.samples(i), fmt::format("{}: sample {}", path, i));
   }
 

@@ -10,12 +10,20 @@
 namespace cohort::pipeline {
 
 std::unique_ptr<model::CausalLM> StageContext::model_of(const std::string& stage_name, model::Head head) const {
-  return model::load_model(stage_folder(stage_name) + "/model", compute_type(), head);
+  auto model = model::load_model(stage_folder(stage_name) + "/model", compute_type(), head);
+  model->set_missing_tokens(tokenizer.missing_ids());
+  return model;
 }
 
 std::unique_ptr<model::CausalLM> StageContext::start_model(const std::string& from, const std::string& preset) const {
   if (!from.empty()) return model_of(from);
-  if (preset.empty() && !recipe.model.path.empty()) return model::load_model(recipe.model.path, compute_type());
+  std::unique_ptr<model::CausalLM> model =
+      preset.empty() && !recipe.model.path.empty() ? model::load_model(recipe.model.path, compute_type()) : new_model(preset);
+  model->set_missing_tokens(tokenizer.missing_ids());
+  return model;
+}
+
+std::unique_ptr<model::CausalLM> StageContext::new_model(const std::string& preset) const {
   model::Architecture a = model::architecture_preset(preset.empty() ? recipe.model.preset : preset);
   if (a.vocab_size == 0) a.vocab_size = tokenizer.vocabulary_size();
   return std::make_unique<model::CausalLM>(a, seed(), compute_type());

@@ -36,8 +36,11 @@ struct StageContext {
   model::ComputeType compute_type() const {
     return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
   }
-  /// Tokens that exist: the sampler and the log-probabilities never see more.
+  /// Tokens below which all exist that do: the sampler and the log-probabilities never see more.
   int64_t vocab_limit(const model::CausalLM& model) const;
+
+ private:
+  std::unique_ptr<model::CausalLM> new_model(const std::string& preset) const;
 };
 
 /// What a stage leaves behind. The pipeline commits it.

@@ -1,6 +1,9 @@
 #include "core/text/tokenizer.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -8,6 +11,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
+#include "core/text/bpe/bpe_tokenizer.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text {
@@ -53,32 +57,77 @@ bool TokenizerConfig::valid_alphabet(std::string_view alphabet) {
   return true;
 }
 
-Tokenizer::Tokenizer(std::vector<std::string> ordinary, const std::vector<std::string>& specials)
-    : pieces_(std::move(ordinary)), ordinary_count_(pieces_.size()) {
-  pieces_.insert(pieces_.end(), specials.begin(), specials.end());
-  end_id_ = special_id(kEnd).value();
-  pad_id_ = special_id(kPad).value_or(end_id_);
+namespace {
+
+TokenTable table_of(std::vector<std::string> ordinary, const std::vector<std::string>& specials) {
+  TokenTable table;
+  table.pieces = std::move(ordinary);
+  table.kinds.resize(table.pieces.size(), TokenTable::Kind::kOrdinary);
+  for (const std::string& name : specials) {
+    table.names.emplace_back(name, static_cast<int32_t>(table.pieces.size()));
+    table.pieces.push_back(name);
+    table.kinds.push_back(TokenTable::Kind::kSkipped);
+    if (name == kEnd) table.end_ids.push_back(table.names.back().second);
+    if (name == kBegin) table.begin_id = table.names.back().second;
+    if (name == kPad) table.pad_id = table.names.back().second;
+  }
+  return table;
 }
+
+}  // namespace
+
+Tokenizer::Tokenizer(std::vector<std::string> ordinary, const std::vector<std::string>& specials)
+    : Tokenizer(table_of(std::move(ordinary), specials)) {}
+
+Tokenizer::Tokenizer(TokenTable table) : table_(std::move(table)) {
+  std::sort(table_.names.begin(), table_.names.end());
+  for (size_t id = 0; id < table_.kinds.size(); ++id)
+    if (table_.kinds[id] == TokenTable::Kind::kHole) missing_ids_.push_back(static_cast<int32_t>(id));
+}
+
+std::vector<int32_t> Tokenizer::encode_with_added_tokens(std::string_view text, bool) const { return encode(text); }
 
 const std::string& Tokenizer::piece(int32_t id) const {
   if (id < 0 || id >= vocabulary_size())
     throw Fault("token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocabulary_size()));
-  return pieces_[static_cast<size_t>(id)];
+  return table_.pieces[static_cast<size_t>(id)];
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+std::string Tokenizer::decode(std::span<const int32_t> ids, SpecialTokens specials) const {
   std::string text;
-  for (const int32_t id : ids) text += piece(id);
+  for (const int32_t id : ids) {
+    const std::string& bytes = piece(id);
+    if (specials == SpecialTokens::kKeep || table_.kinds[static_cast<size_t>(id)] != TokenTable::Kind::kSkipped) text += bytes;
+  }
   return text;
 }
 
 std::optional<int32_t> Tokenizer::special_id(std::string_view name) const {
-  const auto found = std::find(pieces_.begin() + static_cast<std::ptrdiff_t>(ordinary_count_), pieces_.end(), name);
-  if (found == pieces_.end()) return std::nullopt;
-  return static_cast<int32_t>(found - pieces_.begin());
+  const auto found = std::partition_point(table_.names.begin(), table_.names.end(), [name](const auto& each) { return each.first < name; });
+  if (found == table_.names.end() || found->first != name) return std::nullopt;
+  return found->second;
 }
 
-bool Tokenizer::is_special(int32_t id) const { return id >= static_cast<int32_t>(ordinary_count_) && id < vocabulary_size(); }
+bool Tokenizer::is_special(int32_t id) const {
+  if (id < 0 || id >= vocabulary_size()) return false;
+  const TokenTable::Kind kind = table_.kinds[static_cast<size_t>(id)];
+  return kind == TokenTable::Kind::kAdded || kind == TokenTable::Kind::kSkipped;
+}
+
+bool Tokenizer::has_token(int32_t id) const {
+  return id >= 0 && id < vocabulary_size() && table_.kinds[static_cast<size_t>(id)] != TokenTable::Kind::kHole;
+}
+
+int32_t Tokenizer::end_id() const {
+  if (table_.end_ids.empty())
+    throw InputError("tokenizer: expected a token that ends an answer, eos_token in tokenizer_config.json or eos_token_id in "
+                     "generation_config.json, found none");
+  return table_.end_ids.front();
+}
+
+bool Tokenizer::is_end(int32_t id) const { return std::find(table_.end_ids.begin(), table_.end_ids.end(), id) != table_.end_ids.end(); }
+
+void Tokenizer::save(const std::string& folder) const { write_file_atomic(folder + "/" + kTokenizerFile, to_json().dump(1) + "\n"); }
 
 ByteTokenizer::ByteTokenizer() : Tokenizer(byte_pieces(), byte_specials()) {}
 
@@ -112,19 +161,28 @@ nlohmann::json CharTokenizer::to_json() const {
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config) {
   if (config.type == "bytes") return std::make_unique<ByteTokenizer>();
   if (config.type == "chars") return std::make_unique<CharTokenizer>(config.alphabet);
-  throw InputError("tokenizer.type: expected bytes or chars, found " + printable(config.type));
+  throw InputError("tokenizer.type: expected bytes or chars where no model.path is set, found " + printable(config.type));
 }
 
-void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder) {
-  write_file_atomic(folder + "/" + kTokenizerFile, tokenizer.to_json().dump(1) + "\n");
+void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder) { tokenizer.save(folder); }
+
+bool has_tokenizer(const std::string& folder) {
+  std::error_code ignored;
+  return std::filesystem::exists(folder + "/" + kTokenizerFile, ignored) ||
+         std::filesystem::exists(folder + "/" + kPublishedTokenizerFile, ignored);
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/" + kTokenizerFile;
+  std::error_code ignored;
+  if (!has_tokenizer(folder))
+    throw InputError(fmt::format("{}: expected {} or {}, found neither", folder, kPublishedTokenizerFile, kTokenizerFile));
+  if (!std::filesystem::exists(path, ignored)) return bpe::load_bpe_tokenizer(folder);
   const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
   if (!object.is_object()) throw InputError(path + ": expected an object, found " + object.type_name());
   TokenizerConfig config;
   config.type = require_string(object, "type", path);
+  if (config.type == "model") throw InputError(path + ": type: expected bytes or chars, found \"model\"");
   if (config.type == "chars") config.alphabet = require_string(object, "alphabet", path);
   std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config);
   // Whatever differs from what we would have written is not ours: an unknown key, another size of vocabulary, an unused alphabet.

@@ -1,5 +1,7 @@
 #include "core/text/utf8.h"
 
+#include <algorithm>
+
 namespace cohort::text {
 namespace {
 
@@ -16,6 +18,21 @@ Lead read_lead(unsigned char byte) {
   if (byte >= 0xE0 && byte <= 0xEF) return {3, byte & 0x0Fu, 0x800};
   if (byte >= 0xF0 && byte <= 0xF4) return {4, byte & 0x07u, 0x10000};
   return {0, 0, 0};
+}
+
+/// How many bytes at `position`, at least 1, are the beginning of some character, or stray.
+size_t beginning_at(std::string_view text, size_t position) {
+  const auto byte_at = [&](size_t i) { return static_cast<unsigned char>(text[position + i]); };
+  const unsigned char first = byte_at(0);
+  const size_t wanted = std::min(read_lead(first).length, text.size() - position);
+  size_t length = 1;
+  while (length < wanted) {
+    const unsigned char low = length > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+    const unsigned char high = length > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    if (byte_at(length) < low || byte_at(length) > high) break;
+    ++length;
+  }
+  return length;
 }
 
 }  // namespace
@@ -75,6 +92,22 @@ std::string replace_invalid(std::string_view text) {
       append_character(result, 0xFFFD);
     }
     i += character.length;
+  }
+  return result;
+}
+
+std::string replace_invalid_sequences(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Character character = character_at(text, i);
+    if (character.valid) {
+      result.append(text.substr(i, character.length));
+      i += character.length;
+    } else {
+      append_character(result, 0xFFFD);
+      i += beginning_at(text, i);
+    }
   }
   return result;
 }

@@ -27,6 +27,9 @@ void append_character(std::string& text, char32_t code);
 /// The same text with each invalid byte replaced by U+FFFD: what may go into JSON or onto a terminal.
 std::string replace_invalid(std::string_view text);
 
+/// The same with one U+FFFD for all bytes that together begin a character (The Unicode Standard, 3.9; what Rust and Python write).
+std::string replace_invalid_sequences(std::string_view text);
+
 /// Without ASCII white space at both ends.
 std::string_view trim(std::string_view text);
 

@@ -19,6 +19,7 @@ void add_train(CLI::App& program, Action& action);
 void add_check(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
+void add_tokenize(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_status(CLI::App& program, Action& action);

@@ -34,6 +34,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_check(program, action);
   add_plan(program, action);
   add_generate(program, action);
+  add_tokenize(program, action);
   add_eval(program, action);
   add_bench(program, action);
   add_status(program, action);

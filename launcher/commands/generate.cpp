@@ -82,7 +82,7 @@ std::string for_screen(std::string text) {
 /// What a person reads: without the end token.
 std::string Session::text_of(const records::Sample& sample) const {
   std::vector<int32_t> ids(sample.response_ids().begin(), sample.response_ids().end());
-  if (!ids.empty() && ids.back() == folder_.tokenizer->end_id()) ids.pop_back();
+  if (!ids.empty() && folder_.tokenizer->is_end(ids.back())) ids.pop_back();
   return text::replace_invalid(folder_.tokenizer->decode(ids));
 }
 
@@ -106,7 +106,7 @@ void Session::converse() {
       std::fflush(stdout);
     };
     sample(groups, [&](const records::Group&, const records::Sample&, int32_t id) {
-      if (id != folder_.tokenizer->end_id()) show(decoder.push(id));
+      if (!folder_.tokenizer->is_end(id)) show(decoder.push(id));
     });
     show(decoder.finish() + "\n");
   }

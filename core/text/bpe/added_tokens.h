@@ -1,0 +1,62 @@
+#pragma once
+/// Tokens that are looked for in the text itself, before it is split: <|im_start|>, <think>, …
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cohort::text::bpe {
+
+struct AddedToken {
+  int32_t id = 0;
+  std::string content;
+  bool single_word = false;  ///< not beside a word character (\w)
+  bool lstrip = false;       ///< takes the white space before it
+  bool rstrip = false;       ///< takes the white space behind it
+  bool normalized = true;    ///< looked for in the normalised text, as its own normalised content
+  bool special = false;      ///< left out by decoding where special tokens are skipped
+};
+
+/// A stretch of the text, in bytes: an added token or, with id -1, text between them.
+struct Segment {
+  int32_t id;
+  uint32_t begin, end;
+};
+
+/// Finds the leftmost of all tokens, of those that begin there the longest, and goes on behind it. Immutable and safe to share between
+/// threads. Time: the length of the text by that of the longest token at worst.
+class TokenFinder {
+ public:
+  TokenFinder() : nodes_(1) {}
+  /// `text` is what is looked for, which is not empty; of two tokens with the same text the first counts.
+  void add(std::string_view text, const AddedToken& token);
+  bool empty() const { return flags_.empty(); }
+
+  /// The whole text in order; segments of text are not empty. A token that takes white space may overlap the one before it.
+  std::vector<Segment> find(std::string_view text) const;
+
+ private:
+  struct Node {
+    uint32_t first_child = 0, next_sibling = 0;  // 0: none, as the root is neither
+    uint8_t byte = 0;
+    int32_t token = -1;  // index into flags_
+  };
+  struct Flags {
+    int32_t id;
+    bool single_word, lstrip, rstrip;
+  };
+  struct Match {
+    size_t end;
+    int32_t token;  // -1: none
+  };
+
+  uint32_t child(uint32_t node, uint8_t byte) const;
+  Match longest_at(std::string_view text, size_t begin) const;
+
+  std::vector<Node> nodes_;
+  std::vector<Flags> flags_;
+  bool begins_[256] = {};  // with this byte a token may begin
+};
+
+}  // namespace cohort::text::bpe

@@ -1,0 +1,78 @@
+#pragma once
+/// The tokenizer of a published model: tokenizer.json with tokenizer_config.json and generation_config.json, in the folder of the model.
+///
+/// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first step,
+/// the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of characters.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/text/bpe/added_tokens.h"
+#include "core/text/bpe/bpe_model.h"
+#include "core/text/bpe/normalizer.h"
+#include "core/text/bpe/tokenizer_json.h"
+#include "core/text/tokenizer.h"
+
+namespace cohort::text::bpe {
+
+/// Ids with the stretches of the text, in characters (not bytes), that they stand for; 0 to 0 for what the post-processor adds.
+struct Encoding {
+  std::vector<int32_t> ids;
+  std::vector<Span> offsets;
+};
+
+/// The companions of tokenizer.json as far as they say something about tokens.
+struct TokenRoles {
+  std::vector<int32_t> end_ids;
+  std::optional<int32_t> begin_id, pad_id;
+  std::optional<bool> adds_begin, adds_end;  ///< add_bos_token, add_eos_token
+};
+
+/// The bytes of the files; empty where there is none.
+struct PublishedFiles {
+  std::string tokenizer, tokenizer_config, generation_config;
+};
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const TokenRoles& roles);
+
+  std::vector<int32_t> encode(std::string_view text) const override;
+  std::vector<int32_t> encode_with_added_tokens(std::string_view text, bool add_special_tokens) const override;
+  Encoding encode_with_offsets(std::string_view text, bool add_special_tokens) const;
+
+  /// Whether prompts of this model begin, or texts end, with bos_id() and end_id(): add_bos_token and add_eos_token of
+  /// tokenizer_config.json or, where it does not say, whether the post-processor of tokenizer.json adds something there.
+  bool adds_begin() const { return adds_begin_; }
+  bool adds_end() const { return adds_end_; }
+
+  nlohmann::json to_json() const override;
+  /// Writes the files as they were read, byte for byte.
+  void save(const std::string& folder) const override;
+
+ private:
+  struct Sink;
+  void encode_all(std::string_view text, bool add_special_tokens, Sink& sink) const;
+  void encode_segment(std::string_view text, uint32_t shift, bool plain, Sink& sink) const;
+  void encode_words(std::string_view text, bool plain, Sink& sink) const;
+  void encode_piece(std::string_view text, const Piece& piece, bool plain, Sink& sink) const;
+  int32_t whole_word(std::string_view piece, bool plain) const;
+  void index_whole_words(const std::vector<int32_t>& ids);
+
+  PublishedFiles files_;
+  bool nfc_;
+  PreTokenizer pre_tokenizer_;
+  BpeModel model_;
+  TokenFinder raw_finder_, normalized_finder_;
+  std::vector<int32_t> before_, behind_;
+  bool trims_offsets_, keeps_prefix_space_, adds_begin_, adds_end_;
+  std::vector<int32_t> whole_words_;  // ids by the hash of their bytes, -1 where there is none; empty without ignore_merges
+};
+
+/// InputError that names file and key for whatever is wrong in the folder.
+std::unique_ptr<BpeTokenizer> load_bpe_tokenizer(const std::string& folder);
+
+}  // namespace cohort::text::bpe

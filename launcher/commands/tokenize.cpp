@@ -1,0 +1,168 @@
+// cohort tokenize: text to token ids and back, JSONL to JSONL, a line at a time.
+
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/text_util.h"
+#include "core/text/bpe/bpe_tokenizer.h"
+#include "core/text/utf8.h"
+#include "launcher/commands/command.h"
+
+namespace cohort::launcher {
+namespace {
+
+constexpr size_t kMaxLineBytes = size_t{1} << 28;
+
+struct TokenizeOptions {
+  std::string model;
+  std::string input;
+  std::string output;
+  bool decode = false;
+  bool offsets = false;
+  bool no_special_tokens = false;
+  bool skip_special_tokens = false;
+};
+
+class Converter {
+ public:
+  explicit Converter(const TokenizeOptions& options) : options_(options), tokenizer_(text::load_tokenizer(options.model)) {
+    published_ = dynamic_cast<const text::bpe::BpeTokenizer*>(tokenizer_.get());
+    if (options.offsets && published_ == nullptr)
+      throw InputError("--offsets: expected a model with tokenizer.json, found " + options.model);
+  }
+
+  nlohmann::ordered_json convert(const nlohmann::json& row, const std::string& where) const {
+    if (!row.is_object()) throw InputError(where + ": expected an object, found " + row.type_name());
+    return options_.decode ? decode(row, where) : encode(row, where);
+  }
+
+ private:
+  nlohmann::ordered_json encode(const nlohmann::json& row, const std::string& where) const {
+    const auto found = row.find("text");
+    if (found == row.end() || !found->is_string())
+      throw InputError(fmt::format("{}: text: expected a string, found {}", where, found == row.end() ? "nothing" : found->type_name()));
+    const std::string& text = found->get_ref<const std::string&>();
+    const bool special = !options_.no_special_tokens;
+    if (!options_.offsets) return {{"text", text}, {"ids", tokenizer_->encode_with_added_tokens(text, special)}};
+    const text::bpe::Encoding encoding = published_->encode_with_offsets(text, special);
+    auto offsets = nlohmann::ordered_json::array();
+    for (const text::bpe::Span& span : encoding.offsets) offsets.push_back({span.begin, span.end});
+    return {{"text", text}, {"ids", encoding.ids}, {"offsets", offsets}};
+  }
+
+  nlohmann::ordered_json decode(const nlohmann::json& row, const std::string& where) const {
+    const auto found = row.find("ids");
+    if (found == row.end() || !found->is_array()) throw InputError(where + ": ids: expected a list of token ids");
+    std::vector<int32_t> ids;
+    for (const nlohmann::json& id : *found) {
+      if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX)
+        throw InputError(fmt::format("{}: ids: expected token ids, found {}", where, printable(id.dump())));
+      if (tokenizer_->has_token(id.get<int32_t>())) ids.push_back(id.get<int32_t>());
+    }
+    const auto specials = options_.skip_special_tokens ? text::SpecialTokens::kSkip : text::SpecialTokens::kKeep;
+    return {{"text", text::replace_invalid_sequences(tokenizer_->decode(ids, specials))}};
+  }
+
+  const TokenizeOptions& options_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  const text::bpe::BpeTokenizer* published_ = nullptr;
+};
+
+/// Standard output, or a file that is complete or not there.
+class Output {
+ public:
+  explicit Output(const std::string& path) : path_(path) {
+    if (path.empty()) return;
+    require_writable_place(path);
+    file_.emplace(path + ".tmp", FileWriter::Existing::kReplace, false);
+  }
+  ~Output() {
+    std::error_code ignored;
+    if (file_) std::filesystem::remove(path_ + ".tmp", ignored);
+  }
+  void write(const std::string& line) {
+    if (file_) return file_->write(line);
+    if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) throw Fault("standard output: cannot be written");
+  }
+  void finish() {
+    if (!file_) {
+      if (std::fflush(stdout) != 0) throw Fault("standard output: cannot be written");
+      return;
+    }
+    file_->close();
+    rename_durable(path_ + ".tmp", path_);
+    file_.reset();
+  }
+
+ private:
+  std::string path_;
+  std::optional<FileWriter> file_;
+};
+
+/// The next line without its end; false after the last.
+bool read_line(std::istream& input, std::string& line, const std::string& where) {
+  line.clear();
+  for (int c = input.get(); c != std::char_traits<char>::eof(); c = input.get()) {
+    if (c == '\n') return true;
+    if (line.size() == kMaxLineBytes) throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
+    line.push_back(static_cast<char>(c));
+  }
+  return !line.empty();
+}
+
+int run_tokenize(const TokenizeOptions& options, comm::Communicator& world) {
+  if (world.rank() != 0) return kExitDone;
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(options.input, none))
+    throw InputError("--input: expected a file, found " + printable(options.input, 200));
+  if (!options.output.empty() && std::filesystem::equivalent(options.input, options.output, none))
+    throw InputError("--output: expected another file than --input, found " + printable(options.output, 200));
+  std::ifstream input(options.input, std::ios::binary);
+  if (!input) throw InputError(options.input + ": expected a readable file, found none");
+  const Converter converter(options);
+  Output output(options.output);
+  std::string line;
+  for (uint64_t number = 1;; ++number) {
+    const std::string where = fmt::format("{}:{}", options.input, number);
+    if (!read_line(input, line, where)) break;
+    if (text::trim(line).empty()) continue;
+    output.write(converter.convert(parse_json(line, where), where).dump() + "\n");
+  }
+  if (input.bad()) throw Fault(options.input + ": cannot be read to its end");
+  output.finish();
+  return kExitDone;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& program, Action& action) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = program.add_subcommand("tokenize", "Text to token ids and back, JSONL to JSONL");
+  command->add_option("--model", options->model, "folder with tokenizer.json or cohort_tokenizer.json")->required();
+  command->add_option("--input", options->input, "JSONL; each row {\"text\": …}, with --decode {\"ids\": […]}")->required();
+  command->add_option("--output", options->output, "JSONL in the same order: text and ids, with --decode text; default: standard output");
+  CLI::Option* decode = command->add_flag(
+      "--decode", options->decode, "ids to text; ids without a token give nothing, bytes that are not UTF-8 give U+FFFD");
+  command->add_flag("--skip-special-tokens", options->skip_special_tokens, "with --decode: without <|im_end|> and the like")->needs(decode);
+  command->add_flag("--no-special-tokens", options->no_special_tokens, "without what the tokenizer puts around a text, such as BOS")
+      ->excludes(decode);
+  command->add_flag("--offsets", options->offsets, "also the characters [begin, end) of the text that each token stands for")
+      ->excludes(decode);
+  command->footer(
+      "With a tokenizer.json the ids are those of the Python package `tokenizers`, Tokenizer.encode(text): names of special tokens in\n"
+      "the text become those tokens, and what the post-processor puts around a text is there.\n\n"
+      "Examples:\n"
+      "  echo '{\"text\": \"Add 47 and 85.\"}' > texts.jsonl\n"
+      "  cohort tokenize --model DIR --input texts.jsonl --output ids.jsonl\n"
+      "  cohort tokenize --model DIR --input ids.jsonl --decode");
+  command->callback([options, &action] { action = [options](comm::Communicator& world) { return run_tokenize(*options, world); }; });
+}
+
+}  // namespace cohort::launcher
