@@ -26,7 +26,8 @@ using nlohmann::json;
 /// A list of named templates: the text of "default".
 const json& default_of(const json& list, const std::string& where) {
   for (const json& each : list) {
-    if (!each.is_object() || !each.contains("name") || !each.contains("template")) fail(where, "a list of objects with name and template", each);
+    if (!each.is_object() || !each.contains("name") || !each.contains("template"))
+      fail(where, "a list of objects with name and template", each);
     if (each["name"] == "default") return each["template"];
   }
   throw InputError(where + ": expected a template with the name \"default\" in the list, found none");

@@ -144,10 +144,18 @@ constexpr Variant kDistillTraining{.opens_thinking = true, .keeps_reasoning = tr
 std::vector<NativeTemplate> deepseek_templates() {
   return {
       {"deepseek_v3", {"fc60798d3b3a231256a138c31521e7c8"}, [](const Conversation& c, PartWriter& out) { render_v3(c, kV3, out); }},
-      {"deepseek_v3_january", {"ad7b49225b980e366d68488b86e2e184"}, [](const Conversation& c, PartWriter& out) { render_v3(c, kV3January, out); }},
-      {"deepseek_v3_training", {"4f789f0919f2062daf2c8cb532101e4d"}, [](const Conversation& c, PartWriter& out) { render_v3(c, kV3Training, out); }},
-      {"deepseek_r1_distill", {"b59c4fde1d06da0055b25ceb4910aa64"}, [](const Conversation& c, PartWriter& out) { render_distill(c, kDistill, out); }},
-      {"deepseek_r1_distill_training", {"32b828e5c4fd76656ab7f362eb165b94"}, [](const Conversation& c, PartWriter& out) { render_distill(c, kDistillTraining, out); }},
+      {"deepseek_v3_january",
+       {"ad7b49225b980e366d68488b86e2e184"},
+       [](const Conversation& c, PartWriter& out) { render_v3(c, kV3January, out); }},
+      {"deepseek_v3_training",
+       {"4f789f0919f2062daf2c8cb532101e4d"},
+       [](const Conversation& c, PartWriter& out) { render_v3(c, kV3Training, out); }},
+      {"deepseek_r1_distill",
+       {"b59c4fde1d06da0055b25ceb4910aa64"},
+       [](const Conversation& c, PartWriter& out) { render_distill(c, kDistill, out); }},
+      {"deepseek_r1_distill_training",
+       {"32b828e5c4fd76656ab7f362eb165b94"},
+       [](const Conversation& c, PartWriter& out) { render_distill(c, kDistillTraining, out); }},
   };
 }
 

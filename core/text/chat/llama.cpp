@@ -166,8 +166,16 @@ void render_llama31(const Llama31& input, PartWriter& out) {
 std::vector<NativeTemplate> llama_templates() {
   return {
       {"llama3", {"09facc0e4aa943189799ad6e2dea0594", "532eb21cf48abd2694713d122b6c7113"}, render_llama3},
-      {"llama3.1", {"9ddcd6cd71f96dd76ca7779b7730196a"}, [](const Conversation& c, PartWriter& out) { render_llama31({true, "26 Jul 2024", c}, out); }},
-      {"llama3.2", {"573e1bcc8c56f178c3d57e38f5ff0756"}, [](const Conversation& c, PartWriter& out) { render_llama31({false, today(), c}, out); }},
+      {"llama3.1",
+       {"9ddcd6cd71f96dd76ca7779b7730196a"},
+       [](const Conversation& c, PartWriter& out) {
+         render_llama31({true, "26 Jul 2024", c}, out);
+       }},
+      {"llama3.2",
+       {"573e1bcc8c56f178c3d57e38f5ff0756"},
+       [](const Conversation& c, PartWriter& out) {
+         render_llama31({false, today(), c}, out);
+       }},
   };
 }
 

@@ -90,9 +90,9 @@ void render_qwen25(const Conversation& conversation, PartWriter& out) {
 // Qwen3
 
 enum class Thinking {
-  kNone,     // instruct-2507
-  kLast,     // kept behind the last query of the user
-  kEvery,    // for training
+  kNone,   // instruct-2507
+  kLast,   // kept behind the last query of the user
+  kEvery,  // for training
 };
 
 void write_system_3(const Conversation& conversation, PartWriter& out) {
@@ -182,9 +182,15 @@ void render_qwen3(const Conversation& conversation, Thinking thinking, PartWrite
 std::vector<NativeTemplate> qwen_templates() {
   return {
       {"qwen2.5", {"e392aa06018503fd2469c9508f79506e", "bf4790988fe77f85e44712543961e79d"}, render_qwen25},
-      {"qwen3", {"0fab82ce8f4d5175c9e0155c80737cf2"}, [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kLast, out); }},
-      {"qwen3_training", {"a47abe7ce632ea1b81aa0a9f3b5fe3a7"}, [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kEvery, out); }},
-      {"qwen3_instruct_2507", {"cc9ddd5a40bc1c0c8fb5d937b1e8f5d0"}, [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kNone, out); }},
+      {"qwen3",
+       {"0fab82ce8f4d5175c9e0155c80737cf2"},
+       [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kLast, out); }},
+      {"qwen3_training",
+       {"a47abe7ce632ea1b81aa0a9f3b5fe3a7"},
+       [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kEvery, out); }},
+      {"qwen3_instruct_2507",
+       {"cc9ddd5a40bc1c0c8fb5d937b1e8f5d0"},
+       [](const Conversation& c, PartWriter& out) { render_qwen3(c, Thinking::kNone, out); }},
   };
 }
 

@@ -46,8 +46,7 @@ class JsonWriter {
     if (indent_ > 0) out += "\n" + std::string(static_cast<size_t>(indent_ * depth), ' ');
   }
   void write_all(const nlohmann::json& value, char open, char close, int depth) {
-    if (value.is_object() && value.size() > 1)
-      whole_.refuse("objects of at most one key, because the order of keys is not kept here");
+    if (value.is_object() && value.size() > 1) whole_.refuse("objects of at most one key, because the order of keys is not kept here");
     out += open;
     for (auto each = value.begin(); each != value.end(); ++each) {
       if (each != value.begin()) out += indent_ > 0 ? "," : ", ";
