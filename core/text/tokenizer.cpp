@@ -87,6 +87,32 @@ Tokenizer::Tokenizer(TokenTable table) : table_(std::move(table)) {
 
 std::vector<int32_t> Tokenizer::encode_with_added_tokens(std::string_view text, bool) const { return encode(text); }
 
+std::vector<int32_t> Tokenizer::encode_with_tokens_where(std::string_view text, const std::vector<bool>& open) const {
+  std::vector<int32_t> ids;
+  size_t done = 0;
+  const auto encode_until = [&](size_t end) {
+    const std::vector<int32_t> part = encode(text.substr(done, end - done));
+    ids.insert(ids.end(), part.begin(), part.end());
+  };
+  const auto is_at = [&](const std::string& name, size_t i) {
+    if (!text.substr(i).starts_with(name)) return false;
+    const auto first = open.begin() + static_cast<std::ptrdiff_t>(i), last = first + static_cast<std::ptrdiff_t>(name.size());
+    return std::find(first, last, false) == last;
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    const std::pair<std::string, int32_t>* longest = nullptr;
+    for (const auto& name : table_.names)
+      if (is_at(name.first, i) && (longest == nullptr || name.first.size() > longest->first.size())) longest = &name;
+    if (longest == nullptr) continue;
+    encode_until(i);
+    ids.push_back(longest->second);
+    done = i + longest->first.size();
+    i = done - 1;
+  }
+  encode_until(text.size());
+  return ids;
+}
+
 const std::string& Tokenizer::piece(int32_t id) const {
   if (id < 0 || id >= vocabulary_size())
     throw Fault("token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocabulary_size()));

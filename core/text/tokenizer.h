@@ -79,6 +79,10 @@ class Tokenizer {
   /// post-processor of tokenizer.json puts around a text. Tokenizers that were not published do as encode() does.
   virtual std::vector<int32_t> encode_with_added_tokens(std::string_view text, bool add_special_tokens) const;
 
+  /// The same without the post-processor, and a name becomes its token only where all its bytes are `open` (as long as the text): for text
+  /// of which a part comes from a user. All is encoded as one text.
+  virtual std::vector<int32_t> encode_with_tokens_where(std::string_view text, const std::vector<bool>& open) const;
+
   /// The result need not be valid UTF-8 (utf8.h: replace_invalid). An id without token gives nothing. Fault for an id outside
   /// [0, vocabulary_size()). kSkip leaves out what `tokenizers` calls special: <|im_end|>, but not <think>.
   std::string decode(std::span<const int32_t> ids, SpecialTokens specials = SpecialTokens::kKeep) const;

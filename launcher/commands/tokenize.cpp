@@ -12,6 +12,8 @@
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 #include "core/text/bpe/bpe_tokenizer.h"
+#include "core/text/chat/chat_prompt.h"
+#include "core/text/chat/chat_template.h"
 #include "core/text/utf8.h"
 #include "launcher/commands/command.h"
 
@@ -40,7 +42,8 @@ class Converter {
 
   nlohmann::ordered_json convert(const nlohmann::json& row, const std::string& where) const {
     if (!row.is_object()) throw InputError(where + ": expected an object, found " + row.type_name());
-    return options_.decode ? decode(row, where) : encode(row, where);
+    if (options_.decode) return decode(row, where);
+    return row.contains("messages") ? encode_conversation(row, where) : encode(row, where);
   }
 
  private:
@@ -55,6 +58,34 @@ class Converter {
     auto offsets = nlohmann::ordered_json::array();
     for (const text::bpe::Span& span : encoding.offsets) offsets.push_back({span.begin, span.end});
     return {{"text", text}, {"ids", encoding.ids}, {"offsets", offsets}};
+  }
+
+  nlohmann::ordered_json encode_conversation(const nlohmann::json& row, const std::string& where) const {
+    if (options_.offsets) throw InputError(where + ": messages: expected rows of text with --offsets, found a conversation");
+    text::ChatOptions chat = text::chat_options(*tokenizer_);
+    for (const auto& [key, value] : row.items()) {
+      if (key == "add_generation_prompt" && value.is_boolean()) {
+        chat.add_generation_prompt = value.get<bool>();
+      } else if (key == "chat_template_kwargs" && value.is_object()) {
+        chat.variables = value;
+      } else if (key != "messages") {
+        throw InputError(fmt::format("{}: {}: expected add_generation_prompt, true or false, or chat_template_kwargs, an object, found {}",
+                                     where, printable(key), value.type_name()));
+      }
+    }
+    const std::vector<text::ChatPart> parts = render(row["messages"], chat, where);
+    return {{"text", text::text_of(parts)}, {"ids", text::encode_chat(parts, *tokenizer_)}};
+  }
+
+  std::vector<text::ChatPart> render(const nlohmann::json& messages, const text::ChatOptions& chat, const std::string& where) const {
+    if (template_ == nullptr) template_ = text::load_chat_template(options_.model);
+    if (template_ == nullptr)
+      throw InputError(options_.model + ": expected chat_template.jinja or chat_template in tokenizer_config.json, found neither");
+    try {
+      return template_->render(messages, chat);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{}: {}", where, error.what()));
+    }
   }
 
   nlohmann::ordered_json decode(const nlohmann::json& row, const std::string& where) const {
@@ -73,6 +104,7 @@ class Converter {
   const TokenizeOptions& options_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   const text::bpe::BpeTokenizer* published_ = nullptr;
+  mutable std::unique_ptr<text::ChatTemplate> template_;  // read for the first conversation
 };
 
 /// Standard output, or a file that is complete or not there.
@@ -111,7 +143,8 @@ bool read_line(std::istream& input, std::string& line, const std::string& where)
   line.clear();
   for (int c = input.get(); c != std::char_traits<char>::eof(); c = input.get()) {
     if (c == '\n') return true;
-    if (line.size() == kMaxLineBytes) throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
+    if (line.size() == kMaxLineBytes)
+      throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
     line.push_back(static_cast<char>(c));
   }
   return !line.empty();
@@ -146,10 +179,13 @@ void add_tokenize(CLI::App& program, Action& action) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = program.add_subcommand("tokenize", "Text to token ids and back, JSONL to JSONL");
   command->add_option("--model", options->model, "folder with tokenizer.json or cohort_tokenizer.json")->required();
-  command->add_option("--input", options->input, "JSONL; each row {\"text\": …}, with --decode {\"ids\": […]}")->required();
+  command
+      ->add_option("--input", options->input,
+                   "JSONL; each row {\"text\": …} or {\"messages\": [{\"role\", \"content\"}, …]}, with --decode {\"ids\": […]}")
+      ->required();
   command->add_option("--output", options->output, "JSONL in the same order: text and ids, with --decode text; default: standard output");
-  CLI::Option* decode = command->add_flag(
-      "--decode", options->decode, "ids to text; ids without a token give nothing, bytes that are not UTF-8 give U+FFFD");
+  CLI::Option* decode =
+      command->add_flag("--decode", options->decode, "ids to text; ids without a token give nothing, bytes that are not UTF-8 give U+FFFD");
   command->add_flag("--skip-special-tokens", options->skip_special_tokens, "with --decode: without <|im_end|> and the like")->needs(decode);
   command->add_flag("--no-special-tokens", options->no_special_tokens, "without what the tokenizer puts around a text, such as BOS")
       ->excludes(decode);
@@ -157,7 +193,10 @@ void add_tokenize(CLI::App& program, Action& action) {
       ->excludes(decode);
   command->footer(
       "With a tokenizer.json the ids are those of the Python package `tokenizers`, Tokenizer.encode(text): names of special tokens in\n"
-      "the text become those tokens, and what the post-processor puts around a text is there.\n\n"
+      "the text become those tokens, and what the post-processor puts around a text is there.\n"
+      "Messages are written down by the model's chat template, with \"add_generation_prompt\" (false) and \"chat_template_kwargs\" ({}) "
+      "of\n"
+      "the row: text and ids of apply_chat_template, but names of special tokens in the messages stay text.\n\n"
       "Examples:\n"
       "  echo '{\"text\": \"Add 47 and 85.\"}' > texts.jsonl\n"
       "  cohort tokenize --model DIR --input texts.jsonl --output ids.jsonl\n"

@@ -65,10 +65,10 @@ void TokenFinder::add(std::string_view text, const AddedToken& token) {
   begins_[static_cast<uint8_t>(text[0])] = true;
 }
 
-TokenFinder::Match TokenFinder::longest_at(std::string_view text, size_t begin) const {
+TokenFinder::Match TokenFinder::longest_at(std::string_view text, size_t begin, const std::vector<bool>* open) const {
   Match best{begin, -1};
   uint32_t node = 0;
-  for (size_t i = begin; i < text.size(); ++i) {
+  for (size_t i = begin; i < text.size() && (open == nullptr || (*open)[i]); ++i) {
     node = child(node, static_cast<uint8_t>(text[i]));
     if (node == 0) break;
     if (nodes_[node].token >= 0) best = {i + 1, nodes_[node].token};
@@ -76,7 +76,7 @@ TokenFinder::Match TokenFinder::longest_at(std::string_view text, size_t begin) 
   return best;
 }
 
-std::vector<Segment> TokenFinder::find(std::string_view text) const {
+std::vector<Segment> TokenFinder::find(std::string_view text, const std::vector<bool>* open) const {
   std::vector<Segment> segments;
   size_t done = 0;      // the end of the last segment
   size_t stripped = 0;  // behind what rstrip took: white space up to there need not be read again
@@ -85,7 +85,7 @@ std::vector<Segment> TokenFinder::find(std::string_view text) const {
     done = end;
   };
   for (size_t i = 0; i < text.size();) {
-    const Match match = begins_[static_cast<uint8_t>(text[i])] ? longest_at(text, i) : Match{i, -1};
+    const Match match = begins_[static_cast<uint8_t>(text[i])] ? longest_at(text, i, open) : Match{i, -1};
     if (match.token < 0) {
       ++i;
       continue;

@@ -33,8 +33,9 @@ class TokenFinder {
   void add(std::string_view text, const AddedToken& token);
   bool empty() const { return flags_.empty(); }
 
-  /// The whole text in order; segments of text are not empty. A token that takes white space may overlap the one before it.
-  std::vector<Segment> find(std::string_view text) const;
+  /// The whole text in order; segments of text are not empty. A token that takes white space may overlap the one before it. With `open`, as
+  /// long as the text, only names of which all bytes are open count; white space that they take need not be.
+  std::vector<Segment> find(std::string_view text, const std::vector<bool>* open = nullptr) const;
 
  private:
   struct Node {
@@ -52,7 +53,7 @@ class TokenFinder {
   };
 
   uint32_t child(uint32_t node, uint8_t byte) const;
-  Match longest_at(std::string_view text, size_t begin) const;
+  Match longest_at(std::string_view text, size_t begin, const std::vector<bool>* open) const;
 
   std::vector<Node> nodes_;
   std::vector<Flags> flags_;

@@ -64,6 +64,18 @@ void count_characters(std::string_view text, std::vector<Span>& spans) {
   for (Span& span : spans) span = {characters[span.begin], characters[span.end]};
 }
 
+/// For the bytes of a normalised segment, of which `alignment`, null where it is unchanged, says where they come from: whether all of that
+/// is open.
+std::vector<bool> open_bytes(const std::vector<bool>& open, uint32_t shift, size_t size, const std::vector<Span>* alignment) {
+  std::vector<bool> result(size);
+  for (uint32_t i = 0; i < size; ++i) {
+    const Span from = alignment == nullptr ? Span{i, i + 1} : (*alignment)[i];
+    const auto begin = open.begin() + from.begin + shift, end = open.begin() + from.end + shift;
+    result[i] = std::find(begin, end, false) == end;
+  }
+  return result;
+}
+
 /// White space at both ends of a token, as `tokenizers` counts it.
 struct Edges {
   uint32_t leading = 0, trailing = 0;
@@ -99,6 +111,7 @@ void trim(std::vector<Span>& spans, const std::vector<Edges>& edges, bool keeps_
 struct BpeTokenizer::Sink {
   std::vector<int32_t> ids;
   bool wants_offsets = false;
+  const std::vector<bool>* open = nullptr;  // of the whole text: bytes that may be of an added token's name; null: all
   std::vector<Span> spans = {};   // in bytes of the whole text
   std::vector<Edges> edges = {};  // filled where spans are
   std::string_view text = {};     // the normalised segment
@@ -187,13 +200,15 @@ void BpeTokenizer::encode_segment(std::string_view text, uint32_t shift, bool pl
   std::string normalized;
   std::vector<Span> alignment;
   const bool changes = nfc_ && !is_quickly_nfc(text);
-  if (changes) text = normalized = nfc(text, sink.wants_offsets ? &alignment : nullptr);
+  if (changes) text = normalized = nfc(text, sink.wants_offsets || sink.open != nullptr ? &alignment : nullptr);
   sink.text = text, sink.shift = shift, sink.alignment = changes ? &alignment : nullptr;
-  if (plain || normalized_finder_.empty()) return encode_words(text, plain, sink);
-  for (const Segment& segment : normalized_finder_.find(text)) {
+  if (plain || normalized_finder_.empty()) return encode_words(text, plain || sink.open != nullptr, sink);
+  std::vector<bool> open;
+  if (sink.open != nullptr) open = open_bytes(*sink.open, shift, text.size(), sink.alignment);
+  for (const Segment& segment : normalized_finder_.find(text, sink.open != nullptr ? &open : nullptr)) {
     const std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
     if (segment.id < 0) {
-      encode_words(part, plain, sink);
+      encode_words(part, sink.open != nullptr, sink);
       continue;
     }
     sink.ids.push_back(segment.id);
@@ -203,7 +218,7 @@ void BpeTokenizer::encode_segment(std::string_view text, uint32_t shift, bool pl
 
 void BpeTokenizer::encode_all(std::string_view text, bool add_special_tokens, Sink& sink) const {
   if (add_special_tokens) sink.ids = before_;
-  const auto raw = raw_finder_.empty() ? std::vector<Segment>{{-1, 0, static_cast<uint32_t>(text.size())}} : raw_finder_.find(text);
+  const auto raw = raw_finder_.empty() ? std::vector<Segment>{{-1, 0, static_cast<uint32_t>(text.size())}} : raw_finder_.find(text, sink.open);
   for (const Segment& segment : raw) {
     const std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
     if (segment.id < 0) {
@@ -238,6 +253,15 @@ std::vector<int32_t> BpeTokenizer::encode_with_added_tokens(std::string_view tex
   Sink sink;
   sink.ids.reserve(text.size() / 4);
   encode_all(text, add_special_tokens, sink);
+  return std::move(sink.ids);
+}
+
+std::vector<int32_t> BpeTokenizer::encode_with_tokens_where(std::string_view text, const std::vector<bool>& open) const {
+  require_length(text);
+  Sink sink;
+  sink.ids.reserve(text.size() / 4);
+  sink.open = &open;
+  encode_all(text, false, sink);
   return std::move(sink.ids);
 }
 

@@ -42,6 +42,7 @@ class BpeTokenizer final : public Tokenizer {
 
   std::vector<int32_t> encode(std::string_view text) const override;
   std::vector<int32_t> encode_with_added_tokens(std::string_view text, bool add_special_tokens) const override;
+  std::vector<int32_t> encode_with_tokens_where(std::string_view text, const std::vector<bool>& open) const override;
   Encoding encode_with_offsets(std::string_view text, bool add_special_tokens) const;
 
   /// Whether prompts of this model begin, or texts end, with bos_id() and end_id(): add_bos_token and add_eos_token of

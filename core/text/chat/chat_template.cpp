@@ -1,0 +1,71 @@
+#include "core/text/chat/chat_template.h"
+
+#include <fmt/core.h>
+
+#include <filesystem>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/text_util.h"
+#include "core/text/chat/jinja_template.h"
+#include "core/text/chat/native.h"
+
+namespace cohort::text {
+namespace {
+
+constexpr uint64_t kMaxTemplateBytes = uint64_t{1} << 20;
+constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 24;
+
+using nlohmann::json;
+
+[[noreturn]] void fail(const std::string& where, const char* expected, const json& found) {
+  throw InputError(fmt::format("{}: expected {}, found {}", where, expected, found.type_name()));
+}
+
+/// A list of named templates: the text of "default".
+const json& default_of(const json& list, const std::string& where) {
+  for (const json& each : list) {
+    if (!each.is_object() || !each.contains("name") || !each.contains("template"))
+      fail(where, "a list of objects with name and template", each);
+    if (each["name"] == "default") return each["template"];
+  }
+  throw InputError(where + ": expected a template with the name \"default\" in the list, found none");
+}
+
+std::unique_ptr<ChatTemplate> from_config(const std::string& path) {
+  const json config = parse_json(read_file(path, kMaxConfigBytes), path);
+  if (!config.is_object()) fail(path, "an object", config);
+  const auto found = config.find("chat_template");
+  if (found == config.end() || found->is_null()) return nullptr;
+  const std::string where = path + ": chat_template";
+  const json& source = found->is_array() ? default_of(*found, where) : *found;
+  if (!source.is_string()) fail(where, "a string or a list of named templates", source);
+  return make_chat_template(source.get_ref<const std::string&>(), where);
+}
+
+}  // namespace
+
+std::unique_ptr<ChatTemplate> make_chat_template(std::string_view source, const std::string& where) {
+  if (source.size() > kMaxTemplateBytes)
+    throw InputError(fmt::format("{}: expected a template of at most {} bytes, found {}", where, kMaxTemplateBytes, source.size()));
+  if (const size_t bad = first_invalid_utf8(source); bad < source.size())
+    throw InputError(fmt::format("{}: expected UTF-8, found another byte at offset {}", where, bad));
+  if (auto native = chat::find_native_template(source)) return native;
+  return make_jinja_template(source, where);
+}
+
+std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder) {
+  std::error_code ignored;
+  const std::string own_file = folder + "/chat_template.jinja", config = folder + "/tokenizer_config.json";
+  if (std::filesystem::exists(own_file, ignored)) return make_chat_template(read_file(own_file, kMaxTemplateBytes), own_file);
+  return std::filesystem::exists(config, ignored) ? from_config(config) : nullptr;
+}
+
+std::string text_of(const std::vector<ChatPart>& parts) {
+  std::string text;
+  for (const ChatPart& part : parts) text += part.text;
+  return text;
+}
+
+}  // namespace cohort::text
