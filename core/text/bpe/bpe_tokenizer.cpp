@@ -24,6 +24,11 @@ constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 24;
 constexpr const char* kConfigName = "tokenizer_config.json";
 constexpr const char* kGenerationName = "generation_config.json";
 
+/// What a token with `normalized` is looked for as, and decoded to.
+std::string normalized_content(const AddedToken& token, bool use_nfc) {
+  return use_nfc && !is_quickly_nfc(token.content) ? nfc(token.content, nullptr) : token.content;
+}
+
 TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   TokenTable table;
   table.pieces = std::move(file.pieces);
@@ -31,6 +36,7 @@ TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   for (const AddedToken& token : file.added_tokens) {
     table.kinds[static_cast<size_t>(token.id)] = token.special ? TokenTable::Kind::kSkipped : TokenTable::Kind::kAdded;
     table.names.emplace_back(token.content, token.id);
+    if (token.normalized) table.pieces[static_cast<size_t>(token.id)] = decoded_piece(normalized_content(token, file.nfc));
   }
   table.end_ids = roles.end_ids;
   table.begin_id = roles.begin_id, table.pad_id = roles.pad_id;
@@ -142,8 +148,11 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
   for (const bool special : {true, false})  // of two with the same text, `tokenizers` takes the special one
     for (const AddedToken& token : parsed.added_tokens) {
       if (token.special != special) continue;
-      const bool normal = token.normalized && nfc_ && !is_quickly_nfc(token.content);
-      (token.normalized ? normalized_finder_ : raw_finder_).add(normal ? nfc(token.content, nullptr) : token.content, token);
+      if (token.normalized) {
+        normalized_finder_.add(normalized_content(token, nfc_), token);
+      } else {
+        raw_finder_.add(token.content, token);
+      }
     }
   if (parsed.ignore_merges) index_whole_words(parsed.whole_words);
 }
