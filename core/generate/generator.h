@@ -38,6 +38,8 @@ class Generator {
 
   /// The model and the tokenizer must outlive it. Tokens that the tokenizer does not have are never sampled.
   Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config);
+  /// Answers end at any of `end_ids`, at none where there are none. `tokenizer` may be null: then all ids of the model may be sampled.
+  Generator(model::CausalLM& model, const text::Tokenizer* tokenizer, std::vector<int32_t> end_ids, const RolloutConfig& config);
 
   /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each
   /// token as it comes. InputError when a prompt and the longest answer exceed the model's positions.
@@ -55,7 +57,8 @@ class Generator {
 
  private:
   model::CausalLM& model_;
-  const text::Tokenizer& tokenizer_;
+  const text::Tokenizer* tokenizer_;
+  std::vector<int32_t> end_ids_;
   RolloutConfig config_;
 };
 

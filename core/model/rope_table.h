@@ -12,7 +12,7 @@ namespace cohort::model {
 /// dim/2 inverse frequencies of a rotary width `dim`, scaling applied.
 std::vector<double> rope_frequencies(const Architecture& a, int64_t dim);
 
-/// Multiplier on cos and sin: 1 without YaRN; mscale(factor, mscale) / mscale(factor, mscale_all_dim), or 0.1·ln(factor) + 1 where neither
+/// Multiplier on cos and sin: 1 without YaRN; attention_factor where it is given; mscale(factor, mscale) / mscale(factor, mscale_all_dim), or 0.1·ln(factor) + 1 where neither
 /// is given.
 double rope_amplitude(const RopeScaling& scaling);
 
