@@ -156,7 +156,10 @@ TEST_CASE("a scalar head is saved under its name and not confused with a languag
   save_model(scorer, folder.path());
   const auto again = load_model(folder.path(), ComputeType::kFloat32, Head::kScalar);
   CHECK(same_bits(scorer.parameters().values(), again->parameters().values()));
-  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("'lm_head.weight'") && Catch::Contains("'score.weight'"));
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("expected a language model, found a sequence-classification head"));
+  save_model(CausalLM(a, 3), folder.path());
+  CHECK_THROWS_WITH(load_model(folder.path(), ComputeType::kFloat32, Head::kScalar),
+                    Catch::Contains("'lm_head.weight'") && Catch::Contains("'score.weight'"));
 }
 
 TEST_CASE("a folder without config or weights, and a config that is not JSON, are input errors") {

@@ -123,10 +123,11 @@ def small_configs():
         "llama_biased": LlamaConfig(vocab_size=40, hidden_size=24, intermediate_size=18, num_attention_heads=6, num_key_value_heads=2,
                                     rms_norm_eps=1e-5, attention_bias=True, mlp_bias=True, tie_word_embeddings=False,
                                     rope_parameters=dict(LLAMA3), **size),
+        # (transformers' rotary code for V2 needs even kv_lora_rank and qk_nope_head_dim.)
         # V2-Lite: no low-rank queries, softmax gate, greedy, not normalised, mscale 0.707, two shared experts.
         "deepseek_v2_lite": DeepseekV2Config(vocab_size=39, hidden_size=21, num_attention_heads=3, n_routed_experts=7, n_shared_experts=2,
-                                             routed_scaling_factor=1.0, kv_lora_rank=9, q_lora_rank=None, qk_rope_head_dim=8, v_head_dim=5,
-                                             qk_nope_head_dim=7, topk_method="greedy", n_group=1, topk_group=1,
+                                             routed_scaling_factor=1.0, kv_lora_rank=10, q_lora_rank=None, qk_rope_head_dim=8, v_head_dim=5,
+                                             qk_nope_head_dim=6, topk_method="greedy", n_group=1, topk_group=1,
                                              rope_parameters=dict(YARN_LITE), **experts, **size),
         # V2: low-rank queries, three groups of two experts of which two are kept, a scaling factor.
         "deepseek_v2_groups": DeepseekV2Config(vocab_size=37, hidden_size=20, num_attention_heads=5, n_routed_experts=6, n_shared_experts=1,
