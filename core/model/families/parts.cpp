@@ -33,8 +33,10 @@ void read_rope_object(ConfigKeys& keys, const char* key, Architecture& a) {
   if (rope.has("rope_theta")) rope.number("rope_theta", a.rope_theta);
   rope.only("partial_rotary_factor", 1);
   const char* name = rope.has("rope_type") ? "rope_type" : "type";
-  if (rope.has("rope_type") && rope.has("type") && rope.at("rope_type") != rope.at("type"))
+  if (rope.has("rope_type") && rope.has("type") && rope.at("rope_type") != rope.at("type")) {
     rope.bad("type", "the value of rope_type", rope.at("type"));
+    return keys.add_problems_of(rope);
+  }
   const json type = rope.has(name) ? rope.at(name) : json("default");
   if (type == "yarn" || type == "llama3") {
     a.rope_scaling.type = type.get<std::string>();
