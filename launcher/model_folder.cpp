@@ -32,8 +32,8 @@ bool has_file(const std::string& folder, const char* name) { return std::filesys
 void check_tokenizer(const ModelFolder& m, const std::string& folder) {
   const int64_t vocabulary = m.model->architecture().vocab_size;
   if (vocabulary < m.tokenizer->vocabulary_size())
-    throw InputError(fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(),
-                                 vocabulary));
+    throw InputError(
+        fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
   if (m.prompt_template) m.prompt_template->render("", *m.tokenizer);  // throws where they do not fit
 }
 
@@ -53,8 +53,7 @@ ModelFolder load_published_folder(const std::string& folder, const std::string& 
                                   bool with_tokenizer) {
   ModelFolder result;
   const bool named = !template_name.empty() || has_file(folder, "cohort_model.json");
-  if (with_tokenizer && named)
-    result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
+  if (with_tokenizer && named) result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
   if (with_tokenizer && (named || has_file(folder, text::kTokenizerFile) || has_file(folder, "tokenizer.json")))
     result.tokenizer = text::load_tokenizer(folder);
   result.model = model::load_model(folder, type);

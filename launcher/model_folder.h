@@ -14,9 +14,9 @@ namespace cohort::launcher {
 
 struct ModelFolder {
   std::unique_ptr<model::CausalLM> model;
-  std::unique_ptr<text::Tokenizer> tokenizer;               ///< null where the folder has none, of load_published_folder
-  const text::PromptTemplate* prompt_template = nullptr;    ///< null where none is named, of load_published_folder
-  std::vector<int32_t> end_ids;                             ///< an answer ends at any of them
+  std::unique_ptr<text::Tokenizer> tokenizer;             ///< null where the folder has none, of load_published_folder
+  const text::PromptTemplate* prompt_template = nullptr;  ///< null where none is named, of load_published_folder
+  std::vector<int32_t> end_ids;                           ///< an answer ends at any of them
 
   int64_t positions() const { return model->architecture().max_position_embeddings; }
 };
@@ -28,7 +28,8 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
 
 /// A folder that may be no run's: config.json and weights, and what there is of a tokenizer and a template. `with_tokenizer` false: for
 /// token ids alone, the tokenizer is not looked at.
-ModelFolder load_published_folder(const std::string& folder, const std::string& template_name, model::ComputeType type, bool with_tokenizer);
+ModelFolder load_published_folder(const std::string& folder, const std::string& template_name, model::ComputeType type,
+                                  bool with_tokenizer);
 
 /// What --dtype says: "fp32" or "bf16".
 model::ComputeType compute_type_named(const std::string& dtype);

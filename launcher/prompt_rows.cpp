@@ -56,8 +56,7 @@ const text::Tokenizer& tokenizer_for(const PromptRow& row, const char* key, cons
 
 std::vector<int32_t> given_ids(const PromptRow& row, int64_t vocabulary) {
   const nlohmann::json& list = row.value.at("ids");
-  if (!list.is_array())
-    throw InputError(fmt::format("{}: ids: expected a list of token ids, found {}", row.where, printable(list.dump())));
+  if (!list.is_array()) throw InputError(fmt::format("{}: ids: expected a list of token ids, found {}", row.where, printable(list.dump())));
   std::vector<int32_t> ids;
   for (const nlohmann::json& id : list) {
     if (!id.is_number_integer() || id < 0 || id >= vocabulary)
@@ -70,7 +69,8 @@ std::vector<int32_t> given_ids(const PromptRow& row, int64_t vocabulary) {
 std::vector<int32_t> question_ids(const PromptRow& row, const ModelFolder& folder) {
   const text::Tokenizer& tokenizer = tokenizer_for(row, "question", folder);
   if (!folder.prompt_template)
-    throw InputError(row.where + ": question: expected a prompt template (--template, or cohort_model.json in the model folder), found none");
+    throw InputError(row.where +
+                     ": question: expected a prompt template (--template, or cohort_model.json in the model folder), found none");
   return folder.prompt_template->render(text_under(row, "question"), tokenizer);
 }
 

@@ -21,7 +21,8 @@ int64_t attention_parameters(const Architecture& a) {
     return q + kv + a.kv_lora_rank * h * (a.qk_nope_head_dim + a.v_head_dim) + h * a.v_head_dim * d;
   }
   const int64_t q = h * a.head_dim, kv = a.num_key_value_heads * a.head_dim;
-  return d * (q + 2 * kv) + q * d + (a.attention_bias ? q + 2 * kv : 0) + (a.attention_output_bias ? d : 0) + (a.qk_norm ? 2 * a.head_dim : 0);
+  return d * (q + 2 * kv) + q * d + (a.attention_bias ? q + 2 * kv : 0) + (a.attention_output_bias ? d : 0) +
+         (a.qk_norm ? 2 * a.head_dim : 0);
 }
 
 /// `require(condition, key, expected, found)`.
@@ -77,13 +78,9 @@ bool Architecture::is_moe_layer(int64_t layer) const {
          std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
 }
 
-int64_t Architecture::parameters() const {
-  return layer_parameters(*this, n_routed_experts) + outer_parameters(*this);
-}
+int64_t Architecture::parameters() const { return layer_parameters(*this, n_routed_experts) + outer_parameters(*this); }
 
-int64_t Architecture::activated_parameters() const {
-  return layer_parameters(*this, num_experts_per_tok) + outer_parameters(*this);
-}
+int64_t Architecture::activated_parameters() const { return layer_parameters(*this, num_experts_per_tok) + outer_parameters(*this); }
 
 int64_t Architecture::cache_floats_per_token() const {
   return num_hidden_layers * (uses_mla() ? kv_lora_rank + qk_rope_head_dim : 2 * num_key_value_heads * head_dim);

@@ -27,7 +27,8 @@ std::vector<int32_t> end_tokens_of(const std::string& path, int64_t vocab_size) 
   std::vector<int32_t> ids;
   for (const nlohmann::json& id : list) {
     if (!id.is_number_integer() || id < 0 || id >= vocab_size)
-      throw InputError(fmt::format("{}: {}: expected token ids from 0 to {}, found {}", path, kKey, vocab_size - 1, printable(found.dump())));
+      throw InputError(
+          fmt::format("{}: {}: expected token ids from 0 to {}, found {}", path, kKey, vocab_size - 1, printable(found.dump())));
     ids.push_back(id.get<int32_t>());
   }
   return ids;

@@ -60,7 +60,8 @@ void load_weights(CausalLM& model, const std::string& folder) {
   const auto wanted = named_tensors(model);
   std::map<std::string, at::Tensor> by_name(wanted.begin(), wanted.end());
   for (const auto& [name, info] : file.tensors())
-    if (!by_name.count(name) && !is_unread_tensor(model.architecture(), name)) problem(name, "expected no such tensor in this model, found one");
+    if (!by_name.count(name) && !is_unread_tensor(model.architecture(), name))
+      problem(name, "expected no such tensor in this model, found one");
   for (const auto& [name, tensor] : by_name) {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end())

@@ -166,9 +166,10 @@ void gemm_reference(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b,
     for (int64_t j = 0; j < n; ++j) {
       float sum = accumulate ? c[i * c_stride + j] : 0.0f;
       for (int64_t l = 0; l < k; ++l)
-        sum = std::fma(a.data[i * a.row_stride + l * a.col_stride],
-                       b.round_to_bf16 ? rounded_to_bf16(b.data[l * b.row_stride + j * b.col_stride]) : b.data[l * b.row_stride + j * b.col_stride],
-                       sum);
+        sum = std::fma(
+            a.data[i * a.row_stride + l * a.col_stride],
+            b.round_to_bf16 ? rounded_to_bf16(b.data[l * b.row_stride + j * b.col_stride]) : b.data[l * b.row_stride + j * b.col_stride],
+            sum);
       c[i * c_stride + j] = sum;
     }
 }

@@ -175,9 +175,9 @@ void add_generate(CLI::App& program, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = program.add_subcommand("generate", "Ask a trained model: questions typed or piped in, or a JSONL file");
   command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model")->required();
-  CLI::Option* prompts =
-      command->add_option("--prompts", options->prompts,
-                          "JSONL; each row {\"question\": …}, put into the prompt template, {\"text\": …} or {\"ids\": […]}, a prompt as it stands");
+  CLI::Option* prompts = command->add_option(
+      "--prompts", options->prompts,
+      "JSONL; each row {\"question\": …}, put into the prompt template, {\"text\": …} or {\"ids\": […]}, a prompt as it stands");
   command->add_option("--output", options->output, "JSONL with text, ids, logprobs, finish_reason per answer; default: standard output")
       ->needs(prompts);
   command->add_option("--template", options->template_name, "prompt template; default: the one the model was trained with")

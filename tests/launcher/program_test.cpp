@@ -169,8 +169,9 @@ TEST_CASE("generate takes token ids, and needs no tokenizer for them") {
   CHECK(ended[0]["finish_reason"] == "stop");
   CHECK(ended[0]["ids"].size() <= 3);
   CHECK(ended[0]["ids"].back() == rows[0]["ids"][ended[0]["ids"].size() - 1]);
-  for (const char* bad : {R"({"ids": [40]})", R"({"ids": [-1]})", R"({"ids": [1.5]})", R"({"ids": []})", R"({"ids": 3})", R"({"ids": ["1"]})",
-                          R"({"text": "no tokenizer"})", R"({"question": "no tokenizer"})", R"({"ids": [1], "text": "x"})"}) {
+  for (const char* bad :
+       {R"({"ids": [40]})", R"({"ids": [-1]})", R"({"ids": [1.5]})", R"({"ids": []})", R"({"ids": 3})", R"({"ids": ["1"]})",
+        R"({"text": "no tokenizer"})", R"({"question": "no tokenizer"})", R"({"ids": [1], "text": "x"})"}) {
     CAPTURE(bad);
     std::ofstream(prompts) << bad << "\n";
     CHECK(generate(output) == 2);
@@ -208,7 +209,8 @@ TEST_CASE("score writes the log-probability of each token after the first") {
   CHECK(read_lines(output)[0] == rows[1]);
   CHECK(score(input) == 2);
   CHECK(score(output, "fp16") == 2);
-  for (const std::string& bad : {std::string(R"({"ids": [272]})"), std::string(R"({"question": "x"})"), std::string("[1]"), std::string("{"), std::string()}) {
+  for (const std::string& bad :
+       {std::string(R"({"ids": [272]})"), std::string(R"({"question": "x"})"), std::string("[1]"), std::string("{"), std::string()}) {
     CAPTURE(bad);
     std::ofstream(input) << bad << "\n";
     CHECK(score(output) == 2);

@@ -27,8 +27,8 @@ class ConfigKeys {
   /// The same for a key that says again what others have said.
   void agrees(const char* key, int64_t value, const char* with);
 
-  bool has(const char* key);                   ///< present and not null; known from now on
-  const nlohmann::json& at(const char* key);   ///< of a key that it has
+  bool has(const char* key);                          ///< present and not null; known from now on
+  const nlohmann::json& at(const char* key);          ///< of a key that it has
   void ignore(const std::vector<const char*>& keys);  ///< known, and without influence on the computation
 
   const std::string& where() const { return where_; }

@@ -25,16 +25,16 @@ const std::vector<const char*>& harmless_keys() {
       "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id",
       "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
       // How the file was written, and by what.
-      "_name_or_path", "_commit_hash", "auto_map", "dtype", "torch_dtype", "transformers_version", "transformers.js_config", "tokenizer_class",
-      "model_max_length", "unsloth_version", "unsloth_fixed", "prefix",
+      "_name_or_path", "_commit_hash", "auto_map", "dtype", "torch_dtype", "transformers_version", "transformers.js_config",
+      "tokenizer_class", "model_max_length", "unsloth_version", "unsloth_fixed", "prefix",
       // How transformers runs the model.
       "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "_flash_attn_2_enabled", "_experts_implementation",
       "chunk_size_feed_forward", "output_attentions", "output_hidden_states", "output_scores", "return_dict", "return_dict_in_generate",
       "torchscript", "use_bfloat16", "tf_legacy_loss", "pruned_heads", "is_decoder", "tie_encoder_decoder", "remove_invalid_values",
       // Sampling, in files of old versions.
-      "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k",
-      "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
-      "num_return_sequences", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"};
+      "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature",
+      "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+      "bad_words_ids", "num_return_sequences", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"};
   return keys;
 }
 
@@ -82,7 +82,8 @@ void read_layer_types(ConfigKeys& keys, const Architecture& a) {
   const json& found = keys.at("layer_types");
   const bool full = found.is_array() && std::all_of(found.begin(), found.end(), [](const json& x) { return x == "full_attention"; });
   if (!full || static_cast<int64_t>(found.size()) != a.num_hidden_layers)
-    keys.bad("layer_types", fmt::format("\"full_attention\" for each of {} layers (nothing else is supported)", a.num_hidden_layers), found);
+    keys.bad("layer_types", fmt::format("\"full_attention\" for each of {} layers (nothing else is supported)", a.num_hidden_layers),
+             found);
 }
 
 /// What the decoders of all families have.
@@ -114,7 +115,8 @@ const Family* find_family(const std::string& model_type) {
 
 Architecture read_family_config(const json& config, const std::string& where) {
   if (!config.is_object()) throw InputError(where + ": expected an object");
-  const std::string type = config.contains("model_type") && config.at("model_type").is_string() ? config.at("model_type").get<std::string>() : "";
+  const std::string type =
+      config.contains("model_type") && config.at("model_type").is_string() ? config.at("model_type").get<std::string>() : "";
   const Family* family = find_family(type);
   if (!family) {
     std::vector<std::string> known;

@@ -105,9 +105,10 @@ void refuse_sliding_window(ConfigKeys& keys, const Architecture& a, bool all_lay
   keys.integer("max_window_layers", first_layer, Need::kOptional);
   const bool cuts = window > 0 && window < a.max_position_embeddings;
   if (used && cuts && (all_layers || first_layer < a.num_hidden_layers))
-    keys.bad("use_sliding_window", fmt::format("false (windows are not supported, and sliding_window {} is within {} positions)", window,
-                                               a.max_position_embeddings),
-             true);
+    keys.bad(
+        "use_sliding_window",
+        fmt::format("false (windows are not supported, and sliding_window {} is within {} positions)", window, a.max_position_embeddings),
+        true);
 }
 
 void read_latent_attention(ConfigKeys& keys, Architecture& a) {

@@ -55,7 +55,8 @@ class MixtureOfExperts final : public FeedForward {
             set.declare(prefix + "experts.down_proj.weight", {a.n_routed_experts, a.hidden_size, a.moe_intermediate_size}, Init::kNormal)) {
     if (!a.softmax_router) bias_ = at::zeros({a.n_routed_experts}, at::kFloat);
     if (a.n_shared_experts > 0)
-      shared_ = std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, false, prefix + "shared_experts.", set);
+      shared_ =
+          std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, false, prefix + "shared_experts.", set);
   }
 
   at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace* trace) const override {

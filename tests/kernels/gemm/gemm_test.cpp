@@ -75,8 +75,8 @@ TEST_CASE("B is rounded to bf16 as a tensor is, where that is asked for") {
       CAPTURE(s.m, s.n, s.k, layout.name);
       const Matrix a(s.m, s.k, kLayouts[0], 1);
       Matrix b(s.k, s.n, layout, 2), rounded = b;
-      b.memory[0] = rounded.memory[0] = 1.00390625f;                                  // half way between two: to the even one
-      b.memory.back() = rounded.memory.back() = std::numeric_limits<float>::max();    // to infinity
+      b.memory[0] = rounded.memory[0] = 1.00390625f;                                // half way between two: to the even one
+      b.memory.back() = rounded.memory.back() = std::numeric_limits<float>::max();  // to infinity
       const at::Tensor memory = at::from_blob(rounded.memory.data(), {static_cast<int64_t>(rounded.memory.size())}, at::kFloat);
       memory.copy_(memory.to(at::kBFloat16).to(at::kFloat));
       rounded.view.data = rounded.memory.data();
