@@ -84,7 +84,8 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
   const int64_t micro = micro_batch(sequences);
   result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / trainers_));
   result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? trainers_ : 1));
-  if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
+  const int64_t rounded = recipe_.model.dtype == "bf16" ? rounded_weights_bytes(shape_) : 0;
+  if (rounded > 0) result_.memory.add("rounded weights", rounded);
   const int64_t tokens = micro * (prompt + completion);
   const bool recompute = recipe_.trainer.recompute == "layer";
   int64_t activations =

@@ -279,7 +279,7 @@ void RecipeCheck::check_model(size_t i) {
     const StageConfig* start = find_stage(recipe_, starting_stage(stage));
     if (start == nullptr) return;
     const model::Architecture given = stage_architecture(recipe_, *start);
-    if (model::architecture_to_json(own) != model::architecture_to_json(given))
+    if (!model::same_decoder(own, given))
       problem(path_of(i) + ".model", fmt::format("nothing, or the shape of stage {} that it starts from", in_quotes(start->name)),
               in_quotes(preset));
   } catch (const InputError&) {

@@ -246,10 +246,8 @@ std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turn
   for (size_t i = 0; i < config_.examples.size(); ++i) add(i % 2 == 0 ? "user" : "assistant", config_.examples[i]);
   for (; turn != turns.end(); ++turn) add(turn->role, turn->content);
   add("user", question);
-  ChatOptions options;
+  ChatOptions options = chat_options(tokenizer);
   options.add_generation_prompt = true;
-  if (tokenizer.bos_id()) options.bos_token = tokenizer.piece(*tokenizer.bos_id());
-  if (!tokenizer.end_ids().empty()) options.eos_token = tokenizer.piece(tokenizer.end_ids().front());
   return chat_->render(messages, options);
 }
 
