@@ -38,11 +38,15 @@ extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile
 extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() { return "max_allocation_size_mb=512:handle_abort=1:detect_leaks=1:quarantine_size_mb=16"; }
 
+// UBSan has a runtime of its own, whose end ASan hears of through the signal.
+extern "C" const char* __ubsan_default_options();
+extern "C" const char* __ubsan_default_options() { return "abort_on_error=1:print_stacktrace=1"; }
+
 namespace cohort::fuzz {
 namespace {
 
 constexpr double kMaxSeconds = 1.0;
-constexpr int kHangSeconds = 10;
+constexpr int kHangSeconds = 3;
 constexpr int64_t kMaxLiveBytes = int64_t{256} << 20;
 constexpr size_t kMaxInputBytes = size_t{1} << 16;
 constexpr size_t kMaxCorpus = 4096;
@@ -76,7 +80,7 @@ void save_input() {
 }
 
 void on_hang(int) {
-  constexpr char kText[] = "fuzz: not done after 10 s of processor time\n";
+  constexpr char kText[] = "fuzz: not done after 3 s of processor time\n";
   [[maybe_unused]] const ssize_t count = ::write(STDERR_FILENO, kText, sizeof kText - 1);
   save_input();
   ::_exit(1);
