@@ -207,8 +207,8 @@ int fuzz(const Target& target, const Options& options) {
     if (found_new_coverage() && corpus.size() < kMaxCorpus) corpus.push_back(std::move(input));
   }
   std::printf("fuzz: %-20s seed %llu: %llu inputs in %.0f s, %llu accepted, %zu seeds and %zu more kept, %zu edges; no finding\n",
-              target.name.c_str(), static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(inputs),
-              options.seconds, static_cast<unsigned long long>(accepted), seeds, corpus.size() - seeds, edges_found());
+              target.name.c_str(), static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(inputs), options.seconds,
+              static_cast<unsigned long long>(accepted), seeds, corpus.size() - seeds, edges_found());
   return 0;
 }
 

@@ -12,13 +12,43 @@ namespace {
 
 using Part = std::pair<size_t, size_t>;  // [begin, end)
 
-constexpr std::array<uint64_t, 17> kNumbers = {
-    0,          1,          2,          7,      8,           127,         128, 255, 256, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
-    0x100000000, 0x7fffffffffffffff, 0xffffffffffffffff};
-constexpr std::array<const char*, 20> kDecimals = {
-    "0",          "-1",         "1",          "-0",        "01",    "1.5",   "1e9",  "1e400", "-1e-400",
-    "2147483648", "4294967296", "1073741824", "100000000", "0x10",  "1_000", "1e",   "9223372036854775807",
-    "9223372036854775808", "18446744073709551615", "99999999999999999999999"};
+constexpr std::array<uint64_t, 17> kNumbers = {0,
+                                               1,
+                                               2,
+                                               7,
+                                               8,
+                                               127,
+                                               128,
+                                               255,
+                                               256,
+                                               65535,
+                                               65536,
+                                               0x7fffffff,
+                                               0x80000000,
+                                               0xffffffff,
+                                               0x100000000,
+                                               0x7fffffffffffffff,
+                                               0xffffffffffffffff};
+constexpr std::array<const char*, 20> kDecimals = {"0",
+                                                   "-1",
+                                                   "1",
+                                                   "-0",
+                                                   "01",
+                                                   "1.5",
+                                                   "1e9",
+                                                   "1e400",
+                                                   "-1e-400",
+                                                   "2147483648",
+                                                   "4294967296",
+                                                   "1073741824",
+                                                   "100000000",
+                                                   "0x10",
+                                                   "1_000",
+                                                   "1e",
+                                                   "9223372036854775807",
+                                                   "9223372036854775808",
+                                                   "18446744073709551615",
+                                                   "99999999999999999999999"};
 
 bool is_digit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; }
 
@@ -67,13 +97,20 @@ std::string Mutator::mutate(std::string input, const std::string& other) {
 
 void Mutator::change_once(std::string& input, const std::string& other) {
   switch (random_.below(8)) {
-    case 0: return change_bytes(input);
-    case 1: return change_binary_number(input);
-    case 2: return change_decimal_number(input);
-    case 3: return change_lines(input);
-    case 4: return insert_word(input);
-    case 5: return splice(input, other);
-    default: return change_part(input);
+    case 0:
+      return change_bytes(input);
+    case 1:
+      return change_binary_number(input);
+    case 2:
+      return change_decimal_number(input);
+    case 3:
+      return change_lines(input);
+    case 4:
+      return insert_word(input);
+    case 5:
+      return splice(input, other);
+    default:
+      return change_part(input);
   }
 }
 
@@ -81,10 +118,18 @@ void Mutator::change_bytes(std::string& input) {
   const size_t at = position(input);
   const size_t count = std::min(input.size() - at, static_cast<size_t>(1 + random_.below(16)));
   switch (random_.below(6)) {
-    case 0: input.erase(at, count); break;
-    case 1: input.insert(at, input.substr(at, count)); break;
-    case 2: input.insert(at, random_.below(32), static_cast<char>(random_.below(256))); break;
-    case 3: input.resize(at); break;
+    case 0:
+      input.erase(at, count);
+      break;
+    case 1:
+      input.insert(at, input.substr(at, count));
+      break;
+    case 2:
+      input.insert(at, random_.below(32), static_cast<char>(random_.below(256)));
+      break;
+    case 3:
+      input.resize(at);
+      break;
     case 4:
       if (at < input.size()) input[at] = static_cast<char>(random_.below(256));
       break;
@@ -101,10 +146,17 @@ void Mutator::change_binary_number(std::string& input) {
   uint64_t value = 0;
   std::memcpy(&value, input.data() + at, bytes);
   switch (random_.below(4)) {
-    case 0: value = one_of(kNumbers); break;
-    case 1: value = input.size() - std::min(input.size(), static_cast<size_t>(random_.below(17))); break;
-    case 2: value <<= random_.below(64); break;
-    default: value += random_.below(33) - 16;  // wraps
+    case 0:
+      value = one_of(kNumbers);
+      break;
+    case 1:
+      value = input.size() - std::min(input.size(), static_cast<size_t>(random_.below(17)));
+      break;
+    case 2:
+      value <<= random_.below(64);
+      break;
+    default:
+      value += random_.below(33) - 16;  // wraps
   }
   std::memcpy(input.data() + at, &value, bytes);
 }
@@ -122,10 +174,17 @@ void Mutator::change_lines(std::string& input) {
   const auto [begin, end] = one_of(lines);
   const std::string line = input.substr(begin, end - begin);
   switch (random_.below(4)) {
-    case 0: input.erase(begin, end - begin); break;
-    case 1: input.insert(one_of(lines).first, line); break;
-    case 2: input.insert(begin, random_.below(8), ' '); break;
-    default: input.replace(begin, std::min(input.find_first_not_of(' ', begin), end) - begin, "");
+    case 0:
+      input.erase(begin, end - begin);
+      break;
+    case 1:
+      input.insert(one_of(lines).first, line);
+      break;
+    case 2:
+      input.insert(begin, random_.below(8), ' ');
+      break;
+    default:
+      input.replace(begin, std::min(input.find_first_not_of(' ', begin), end) - begin, "");
   }
 }
 
@@ -136,10 +195,18 @@ void Mutator::change_part(std::string& input) {
   const std::string part = input.substr(begin, end - begin);
   const auto [from, to] = one_of(parts);
   switch (random_.below(6)) {
-    case 0: input.erase(begin, end - begin); break;
-    case 1: input.insert(end, "," + part); break;
-    case 2: input.replace(begin, end - begin, input.substr(from, to - from)); break;
-    case 3: input.replace(begin, end - begin, one_of(std::array<const char*, 8>{"null", "true", "{}", "[]", "\"\"", "0", "[[]]", "{\"a\":1}"})); break;
+    case 0:
+      input.erase(begin, end - begin);
+      break;
+    case 1:
+      input.insert(end, "," + part);
+      break;
+    case 2:
+      input.replace(begin, end - begin, input.substr(from, to - from));
+      break;
+    case 3:
+      input.replace(begin, end - begin, one_of(std::array<const char*, 8>{"null", "true", "{}", "[]", "\"\"", "0", "[[]]", "{\"a\":1}"}));
+      break;
     case 4: {
       const size_t depth = size_t{1} << random_.below(random_.below(8) == 0 ? 15 : 7);
       input.replace(begin, end - begin, std::string(depth, '[') + part + std::string(depth, ']'));

@@ -88,14 +88,16 @@ void run_yaml(const std::string& input) {
 
 Inputs yaml_seeds() { return {"{}\n", config::write_config(config::ExampleConfig{}), source_file("tests/fuzz/seeds/example.yaml")}; }
 
-const Inputs kYamlWords = {":",    ": ",   "- ",    "? ",   "|",    ">",     "&a ",  "*a",   "<<: ",     "!!str ", "---\n", "...\n", "# ",
-                           "'",    "\"",   "{",     "}",    "[",    "]",     ",",    "\t",   "~",        "null",   "true",  "yes",   ".nan",
-                           ".inf", "0x1F", "1_000", "1e-3", "seed", "stages", "type", "optim", "\xEF\xBB\xBF", "\xC0\x80", "\\u0000"};
+const Inputs kYamlWords = {":",     ": ",           "- ",       "? ",     "|",    ">",    "&a ",   "*a",   "<<: ", "!!str ", "---\n",
+                           "...\n", "# ",           "'",        "\"",     "{",    "}",    "[",     "]",    ",",    "\t",     "~",
+                           "null",  "true",         "yes",      ".nan",   ".inf", "0x1F", "1_000", "1e-3", "seed", "stages", "type",
+                           "optim", "\xEF\xBB\xBF", "\xC0\x80", "\\u0000"};
 
 // ---- JSON and what is written in it ----
 
-const Inputs kJsonWords = {"{",    "}",     "[",      "]",        ":",      ",",          "\"",         "\\",     "\\u0000", "\\ud800", "\\udc00", "null",
-                           "true", "false", "1e400",  "-0",       "\xFF",   "\xED\xA0\x80", "\xEF\xBB\xBF", "\"a\":1,", "/*",      "//",      "NaN"};
+const Inputs kJsonWords = {"{",       "}",    "[",    "]",     ":",     ",",  "\"",   "\\",           "\\u0000",      "\\ud800",
+                           "\\udc00", "null", "true", "false", "1e400", "-0", "\xFF", "\xED\xA0\x80", "\xEF\xBB\xBF", "\"a\":1,",
+                           "/*",      "//",   "NaN"};
 
 Inputs with(Inputs words, const Inputs& more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -175,19 +177,22 @@ std::string mutate_safetensors(Mutator& mutator, const std::string& input, const
 }  // namespace
 
 std::vector<Target> targets() {
-  const Inputs rows = {"\"question\"", "\"answer\"", "####", "\"prompt\"", "\"role\"", "\"user\"", "\"content\"", "\"reward_model\"",
-                       "\"ground_truth\"", "\"extra_info\"", "<<", ">>", "\r\n"};
+  const Inputs rows = {"\"question\"",     "\"answer\"",       "####",           "\"prompt\"", "\"role\"", "\"user\"", "\"content\"",
+                       "\"reward_model\"", "\"ground_truth\"", "\"extra_info\"", "<<",         ">>",       "\r\n"};
   const Inputs tensors = {"\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\"F64\"", "\"BOOL\"", "\"F8_E4M3\"", "[0,0]"};
-  const Inputs keys = {"\"model_type\"", "\"deepseek_v3\"", "\"qwen2\"", "\"rope_scaling\"", "\"yarn\"", "\"llama3\"", "\"q_lora_rank\"",
-                       "\"n_group\"", "\"head_dim\"", "\"tie_word_embeddings\"", "\"vocab_size\"", "\"mlp_only_layers\""};
+  const Inputs keys = {"\"model_type\"", "\"deepseek_v3\"",    "\"qwen2\"",   "\"rope_scaling\"", "\"yarn\"",
+                       "\"llama3\"",     "\"q_lora_rank\"",    "\"n_group\"", "\"head_dim\"",     "\"tie_word_embeddings\"",
+                       "\"vocab_size\"", "\"mlp_only_layers\""};
   return {
       {"yaml", run_yaml, yaml_seeds, kYamlWords},
-      {"json", [](const std::string& input) { parse_json(input, "fuzz.json"); }, [] { return Inputs{"{\"a\": [1, -2.5e3, null, \"\\u00e9\"]}"}; },
-       kJsonWords},
+      {"json", [](const std::string& input) { parse_json(input, "fuzz.json"); },
+       [] { return Inputs{"{\"a\": [1, -2.5e3, null, \"\\u00e9\"]}"}; }, kJsonWords},
       {"jsonl", on_file("rows.jsonl", run_jsonl), jsonl_seeds, with(kJsonWords, rows)},
       {"config_json", run_config_json, config_json_seeds, with(kJsonWords, keys)},
       {"cohort_tokenizer", on_folder("cohort_tokenizer.json", run_tokenizer),
-       [] { return Inputs{text::ByteTokenizer().to_json().dump(), text::CharTokenizer("0123+=").to_json().dump()}; },
+       [] {
+         return Inputs{text::ByteTokenizer().to_json().dump(), text::CharTokenizer("0123+=").to_json().dump()};
+       },
        with(kJsonWords, {"\"type\"", "\"alphabet\"", "\"bytes\"", "\"chars\""})},
       {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
   };
