@@ -27,9 +27,13 @@ std::string template_of(const std::string& folder) {
 
 }  // namespace
 
+const text::PromptTemplate& folder_template(const std::string& folder, const std::string& template_name) {
+  return text::find_template(template_name.empty() ? template_of(folder) : template_name);
+}
+
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name) {
   ModelFolder result;
-  result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
+  result.prompt_template = &folder_template(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
   result.model = model::load_model(folder);
   const int64_t vocabulary = result.model->architecture().vocab_size;

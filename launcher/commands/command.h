@@ -20,6 +20,7 @@ void add_check(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
+void add_data(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_status(CLI::App& program, Action& action);
 void add_replay(CLI::App& program, Action& action);
