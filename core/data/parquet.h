@@ -4,7 +4,8 @@
 ///
 /// Only columns that rows are made of (row.h) are read. Strings, numbers, booleans, lists and structs become JSON; values of other types
 /// are as null, and members that are null are left out. What a file can make the reader hold is bounded: rows come in batches, Arrow may
-/// allocate 1 GiB, the footer may name 4,096 columns, row groups and the like, columns may be nested 8 deep, and a file may have 2^26 rows.
+/// allocate 1 GiB, the footer may name 4,096 columns, row groups and the like, columns may be nested 8 deep, a file
+/// may have 2^26 rows, and their text may be 1,024 times the file, beyond 64 MiB.
 
 #include <cstdint>
 #include <memory>

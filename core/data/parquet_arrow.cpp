@@ -27,6 +27,8 @@ constexpr int64_t kMaxRows = int64_t{1} << 26;
 constexpr int32_t kMaxThriftElements = 4096;
 constexpr int32_t kMaxThriftText = 1 << 24;
 constexpr int kMaxDepth = 8;
+constexpr uint64_t kMaxExpansion = 1024;  // text per byte of the file …
+constexpr uint64_t kFreeText = 64 << 20;   // … beyond this much
 constexpr int64_t kBufferBytes = 1 << 16;  // of a column chunk's file reads
 
 /// Columns that rows are made of (row.h) and those with recorded completions (core/eval/completions.h).
@@ -50,6 +52,8 @@ bool add_leaves(const parquet::arrow::SchemaField& field, int depth, std::vector
 class Converter {
  public:
   Converter(std::string where, size_t max_bytes) : where_(std::move(where)), max_bytes_(max_bytes) {}
+
+  size_t bytes() const { return bytes_; }  ///< of text so far
 
   json value(const arrow::Array& array, int64_t i) {
     if (array.IsNull(i)) return nullptr;
@@ -163,6 +167,7 @@ struct ParquetReader::Content {
   int64_t in_batch = 0;
   uint64_t row = 0;
   uint64_t rows = 0;
+  uint64_t text_left = 0;
   bool ended = false;
 };
 
@@ -183,6 +188,9 @@ auto ParquetReader::Content::guarded(Work work) const {
 ParquetReader::Content::Content(const std::string& file, size_t row_bytes) : path(file), max_row_bytes(row_bytes) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) refuse(path, "none");
+  const uint64_t size = std::filesystem::file_size(path, ignored);
+  if (ignored || size > UINT64_MAX / kMaxExpansion - kFreeText) refuse(path, "none of a size");
+  text_left = size * kMaxExpansion + kFreeText;
   parquet::ReaderProperties properties(&pool);
   properties.enable_buffered_stream();
   properties.set_buffer_size(kBufferBytes);
@@ -234,6 +242,10 @@ bool ParquetReader::next(json& row) {
     if (!c.load()) return false;
     c.ended = false;
   }
+  if (c.text_left == 0) {
+    c.ended = true;
+    refuse(c.path, "more text than " + std::to_string(kMaxExpansion) + " bytes for each of the file");
+  }
   ++c.row;
   const int64_t i = c.in_batch++;
   Converter converter(c.path + ": row " + std::to_string(c.row), c.max_row_bytes);
@@ -242,6 +254,7 @@ bool ParquetReader::next(json& row) {
     json value = converter.value(*c.batch->column(column), i);
     if (!value.is_null()) row[c.batch->column_name(column)] = std::move(value);
   }
+  c.text_left -= std::min<uint64_t>(c.text_left, converter.bytes());
   return true;
 }
 

@@ -336,11 +336,11 @@ RowFormat format_of(const json& row, const std::string& where) {
   if (has("prompt") && has("test") && has("entry_point"))
     refuse(where, "an answer that can be compared", "hidden tests (test, entry_point), which need a sandbox to run code: this build has none");
   if (has("prompt") && has("reward_model")) return RowFormat::kVerl;
-  if (has("problem") && (has("answer") || has("solution"))) return RowFormat::kMath;
+  if (has("problem")) return RowFormat::kMath;
   if (has("question") && has("answer")) return RowFormat::kGsm8k;
   if (has("messages") || has("conversations")) return RowFormat::kMessages;
   if (has("question") && has("ground_truth")) return RowFormat::kTrl;
-  if (has("prompt") && (has("ground_truth") || has("answer") || has("solution") || has("completion"))) return RowFormat::kTrl;
+  if (has("prompt")) return RowFormat::kTrl;
   refuse(where,
          "question and answer (gsm8k), prompt, data_source and reward_model (verl), problem and answer (math), prompt or question and ground_truth, "
          "answer, solution or completion (trl), or messages",
