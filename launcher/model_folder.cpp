@@ -40,9 +40,13 @@ void check_tokenizer(const ModelFolder& m, const std::string& folder) {
 
 }  // namespace
 
+const text::PromptTemplate& folder_template(const std::string& folder, const std::string& template_name) {
+  return text::find_template(template_name.empty() ? template_of(folder) : template_name);
+}
+
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name, model::ComputeType type) {
   ModelFolder result;
-  result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
+  result.prompt_template = &folder_template(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
   result.model = model::load_model(folder, type);
   check_tokenizer(result, folder);

@@ -21,6 +21,9 @@ struct ModelFolder {
   int64_t positions() const { return model->architecture().max_position_embeddings; }
 };
 
+/// The template that FOLDER/cohort_model.json names, or `template_name` where that is not empty. InputError for none.
+const text::PromptTemplate& folder_template(const std::string& folder, const std::string& template_name);
+
 /// `template_name` takes the place of the one that cohort_model.json names; with it that file need not exist. InputError for a folder that
 /// is not complete or holds no language model.
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name,

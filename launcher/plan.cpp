@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/data/prompt.h"
 #include "core/reward/reward.h"
 
 namespace cohort::launcher {
@@ -153,8 +154,8 @@ StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& pr
 
 /// The first question that has an answer of its own.
 std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) const {
-  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed));
   const text::PromptTemplate& prompt_template = text::find_template(body.prompt_template);
+  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed), data::prompt_length(prompt_template, *tokenizer_));
   reward::RewardConfig rewards = body.rewards;
   rewards.preference = 0.0;  // no model here
   const reward::Scorer scorer(rewards, prompt_template, *tokenizer_, body.rollout.max_response_length);
@@ -183,11 +184,11 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 
 PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const std::string& template_name) {
   const auto tokenizer = pipeline::recipe_tokenizer(recipe);
-  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed));
   const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed), data::prompt_length(prompt_template, *tokenizer));
   PromptLengths lengths;
   for (uint64_t i = 0; i < kProbes; ++i) {
-    const auto length = static_cast<int64_t>(prompt_template.render(questions.at(i).text(), *tokenizer).size());
+    const auto length = static_cast<int64_t>(data::render_prompt(questions.at(i), prompt_template, *tokenizer).size());
     lengths.longest = std::max(lengths.longest, length);
     lengths.mean += length;
   }

@@ -22,6 +22,7 @@ void add_generate(CLI::App& program, Action& action);
 void add_tokenize(CLI::App& program, Action& action);
 void add_score(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
+void add_data(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_status(CLI::App& program, Action& action);
 void add_replay(CLI::App& program, Action& action);

@@ -70,6 +70,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_tokenize(program, action);
   add_score(program, action);
   add_eval(program, action);
+  add_data(program, action);
   add_bench(program, action);
   add_status(program, action);
   add_replay(program, action);

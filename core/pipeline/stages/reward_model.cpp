@@ -37,7 +37,7 @@ void compare(const records::Group& g, const text::Tokenizer& tokenizer, std::vec
 /// Every member samples its share; all learn all comparisons.
 std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& stage, model::CausalLM& policy, uint64_t& tokens) {
   const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
-  const data::QuestionSet questions(stage.data, c.seed() + 2);
+  const data::QuestionSet questions = c.questions(stage.data, stage.prompt_template, 2);
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   const int64_t begin = stage.questions * c.team.index() / c.team.size(), end = stage.questions * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);

@@ -68,7 +68,7 @@ class RlRun {
         stage_(stage),
         algorithm_(stage.algorithm),
         prompt_template_(text::find_template(stage.prompt_template)),
-        questions_(stage.data, c.seed()),
+        questions_(c.questions(stage.data, stage.prompt_template)),
         policy_(c.start_model(stage.from, stage.model)),
         preference_(stage.preference_model.empty() ? reward::Preference() : load_preference(c, stage.preference_model)),
         reference_(algorithm_.needs_reference() && c.team.trainers() ? copy_of_policy() : nullptr),
@@ -135,7 +135,8 @@ class RlRun {
     m["perf/total_num_tokens"] = static_cast<double>(rollout.sampled_tokens + trained), m["timing_s/step"] = seconds;
     m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
     m["train/num_gen_batches"] = static_cast<double>(rollout.batch.rounds());
-    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0)
+    const int64_t test_freq = c_.test_freq(stage_.test_freq);
+    if (test_freq > 0 && (step + 1) % test_freq == 0)
       add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
     std::string note = fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean"));
     if (const double* age = m.find("staleness/mean")) note += fmt::format(" staleness {:.1f} dropped {}", *age, rollout.stale);

@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
+#include "core/data/prompt.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/supervised.h"
 #include "core/pipeline/trace_file.h"
@@ -24,14 +25,14 @@ std::vector<records::Demonstration> collect(const StageContext& c, const SftStag
     for (const records::Trace& t : read_traces(c.stage_folder(name) + "/traces.jsonl")) {
       if (stage.data.max_traces > 0 && static_cast<int64_t>(all.size()) >= stage.data.max_traces) break;
       records::Demonstration d;
-      for (int32_t id : prompt_template.render(t.question().text(), c.tokenizer)) d.add_prompt_ids(id);
+      for (int32_t id : data::render_prompt(t.question(), prompt_template, c.tokenizer)) d.add_prompt_ids(id);
       for (int32_t id : text::render_completion(prompt_template, c.tokenizer, stage.reasoning ? t.think() : "", t.answer()))
         d.add_completion_ids(id);
       d.set_question_id(t.question().id()), d.set_source(name);
       add(std::move(d));
     }
   if (stage.data.demonstrations_size > 0) {
-    const data::QuestionSet questions(stage.data.demonstrations, c.seed());
+    const data::QuestionSet questions = c.questions(stage.data.demonstrations, stage.prompt_template);
     for (int64_t i = 0; i < stage.data.demonstrations_size; ++i)
       add(data::demonstrate(questions.at(static_cast<uint64_t>(i)), prompt_template, c.tokenizer, stage.reasoning));
   }
@@ -59,7 +60,7 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   std::vector<int64_t> order;
   const auto publish = [&] { c.team.publish(*out.model, static_cast<uint64_t>(session.optimizer().steps())); };  // all evaluate
   const auto reached = [&](int64_t steps_done, Metrics& m) {
-    const int64_t every = c.recipe.eval.test_freq;
+    const int64_t every = c.test_freq(stage.test_freq);
     if (every == 0 || steps_done % every != 0) return false;
     publish();
     const records::EvalResult e = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
