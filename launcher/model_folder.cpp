@@ -16,17 +16,6 @@
 namespace cohort::launcher {
 namespace {
 
-std::string template_of(const std::string& folder) {
-  const std::string path = folder + "/cohort_model.json";
-  const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
-  if (!object.is_object() || !object.contains("template") || !object["template"].is_string())
-    throw InputError(path + ": template: expected the name of a prompt template, found none");
-  const std::string name = object["template"].get<std::string>();
-  if (!text::is_template(name))
-    throw InputError(path + ": template: expected one of " + join(text::template_names()) + ", found \"" + printable(name) + "\"");
-  return name;
-}
-
 bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
 
 void check_tokenizer(const ModelFolder& m, const std::string& folder) {
@@ -35,19 +24,29 @@ void check_tokenizer(const ModelFolder& m, const std::string& folder) {
     throw InputError(
         fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
   m.model->set_missing_tokens(m.tokenizer->missing_ids());
-  if (m.prompt_template) m.prompt_template->render("", *m.tokenizer);  // throws where they do not fit
+  if (m.prompt_template) m.prompt_template->render("?", *m.tokenizer);  // throws where they do not fit
 }
 
 }  // namespace
 
-const text::PromptTemplate& folder_template(const std::string& folder, const std::string& template_name) {
-  return text::find_template(template_name.empty() ? template_of(folder) : template_name);
+text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
+  const std::string path = folder + "/cohort_model.json";
+  if (has_file(folder, "cohort_model.json")) {
+    const text::PromptConfig own = text::prompt_from_json(parse_json(read_file(path, 1 << 20), path), path);
+    if (template_name.empty() || template_name == own.name) return own;
+  }
+  text::PromptConfig prompt;
+  prompt.name = template_name;
+  if (template_name.empty() && has_file(folder, text::kPublishedTokenizerFile)) prompt.name = "model";
+  if (prompt.name.empty()) throw InputError(path + ": expected a file that names a prompt template, or --template, found neither");
+  return prompt;
 }
 
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name, model::ComputeType type) {
   ModelFolder result;
-  result.prompt_template = &folder_template(folder, template_name);
+  const text::PromptConfig prompt = folder_prompt(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
+  result.prompt_template = text::make_prompt_template(prompt, *result.tokenizer);
   result.model = model::load_model(folder, type);
   check_tokenizer(result, folder);
   result.end_ids = result.tokenizer->end_ids();
@@ -57,10 +56,9 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
 ModelFolder load_published_folder(const std::string& folder, const std::string& template_name, model::ComputeType type,
                                   bool with_tokenizer) {
   ModelFolder result;
-  const bool named = !template_name.empty() || has_file(folder, "cohort_model.json");
-  if (with_tokenizer && named) result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
-  if (with_tokenizer && (named || has_file(folder, text::kTokenizerFile) || has_file(folder, "tokenizer.json")))
-    result.tokenizer = text::load_tokenizer(folder);
+  if (with_tokenizer && (!template_name.empty() || text::has_tokenizer(folder))) result.tokenizer = text::load_tokenizer(folder);
+  if (result.tokenizer && (!template_name.empty() || has_file(folder, "cohort_model.json")))
+    result.prompt_template = text::make_prompt_template(folder_prompt(folder, template_name), *result.tokenizer);
   result.model = model::load_model(folder, type);
   if (result.tokenizer) check_tokenizer(result, folder);
   result.end_ids = result.tokenizer ? result.tokenizer->end_ids() : std::vector<int32_t>();

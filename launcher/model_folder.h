@@ -3,6 +3,7 @@
 /// cohort_model.json), or as published.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,14 +16,15 @@ namespace cohort::launcher {
 struct ModelFolder {
   std::unique_ptr<model::CausalLM> model;
   std::unique_ptr<text::Tokenizer> tokenizer;             ///< null where the folder has none, of load_published_folder
-  const text::PromptTemplate* prompt_template = nullptr;  ///< null where none is named, of load_published_folder
+  std::optional<text::PromptTemplate> prompt_template;    ///< none where none is named, of load_published_folder
   std::vector<int32_t> end_ids;                           ///< an answer ends at any of them
 
   int64_t positions() const { return model->architecture().max_position_embeddings; }
 };
 
-/// The template that FOLDER/cohort_model.json names, or `template_name` where that is not empty. InputError for none.
-const text::PromptTemplate& folder_template(const std::string& folder, const std::string& template_name);
+/// What FOLDER/cohort_model.json says of prompts; another template where `template_name` is not empty; "model" for a folder that is no run's and has
+/// a tokenizer.json. InputError for none.
+text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name);
 
 /// `template_name` takes the place of the one that cohort_model.json names; with it that file need not exist. InputError for a folder that
 /// is not complete or holds no language model.

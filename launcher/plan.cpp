@@ -40,8 +40,8 @@ class Planner {
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
   void divide_weights();
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
-  PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
-    return launcher::prompt_lengths(recipe_, data, template_name);
+  PromptLengths prompt_lengths(const data::DataConfig& data, const text::PromptConfig& prompt) const {
+    return launcher::prompt_lengths(recipe_, data, prompt);
   }
   StepPlan step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const;
   std::optional<ExamplePlan> example_of(const pipeline::RlStage& body) const;
@@ -118,7 +118,7 @@ void Planner::fill(const pipeline::PretrainStage& body) {
 void Planner::fill(const pipeline::SftStage& body) { add_training(body.batch_size, 0, body.max_length); }
 
 void Planner::fill(const pipeline::RlStage& body) {
-  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt);
   add_training(body.ppo_mini_batch_size * body.rollout.n, prompts.longest, body.rollout.max_response_length);
   if (body.algorithm.needs_reference()) result_.memory.add("reference", weights(shape_));
   if (!body.preference_model.empty())
@@ -131,11 +131,11 @@ void Planner::fill(const pipeline::RlStage& body) {
 }
 
 void Planner::fill(const pipeline::RejectionSamplingStage& body) {
-  add_sampling(body.rollout, body.questions, ranks_, prompt_lengths(body.data, body.prompt_template).longest);
+  add_sampling(body.rollout, body.questions, ranks_, prompt_lengths(body.data, body.prompt).longest);
 }
 
 void Planner::fill(const pipeline::RewardModelStage& body) {
-  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt);
   result_.memory.add("sampled policy", weights(shape_));
   add_training(2 * body.batch_size, prompts.longest + body.rollout.max_response_length, 0);
   add_sampling(body.rollout, body.questions, ranks_, prompts.longest);
@@ -154,7 +154,7 @@ StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& pr
 
 /// The first question that has an answer of its own.
 std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) const {
-  const text::PromptTemplate& prompt_template = text::find_template(body.prompt_template);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(body.prompt, *tokenizer_);
   const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed), data::prompt_length(prompt_template, *tokenizer_));
   reward::RewardConfig rewards = body.rewards;
   rewards.preference = 0.0;  // no model here
@@ -182,9 +182,9 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 
 }  // namespace
 
-PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const std::string& template_name) {
+PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const text::PromptConfig& prompt) {
   const auto tokenizer = pipeline::recipe_tokenizer(recipe);
-  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, *tokenizer);
   const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed), data::prompt_length(prompt_template, *tokenizer));
   PromptLengths lengths;
   for (uint64_t i = 0; i < kProbes; ++i) {

@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
+#include "core/text/chat/chat_prompt.h"
 #include "launcher/run_config.h"
 
 namespace cohort::launcher {
@@ -66,6 +67,19 @@ std::vector<int32_t> given_ids(const PromptRow& row, int64_t vocabulary) {
   return ids;
 }
 
+std::vector<int32_t> conversation_ids(const PromptRow& row, const ModelFolder& folder) {
+  const text::Tokenizer& tokenizer = tokenizer_for(row, "messages", folder);
+  const text::ChatTemplate* chat = tokenizer.chat_template();
+  if (chat == nullptr) throw InputError(row.where + ": messages: expected a model folder with a chat template, found none");
+  text::ChatOptions options = text::chat_options(tokenizer);
+  options.add_generation_prompt = true;
+  try {
+    return text::encode_chat(chat->render(row.value.at("messages"), options), tokenizer);
+  } catch (const InputError& error) {
+    throw InputError(row.where + ": messages: " + error.problems().front());
+  }
+}
+
 std::vector<int32_t> question_ids(const PromptRow& row, const ModelFolder& folder) {
   const text::Tokenizer& tokenizer = tokenizer_for(row, "question", folder);
   if (!folder.prompt_template)
@@ -100,7 +114,9 @@ std::vector<int32_t> ids_of(const PromptRow& row, const ModelFolder& folder) {
   if (row.value.contains("ids"))
     ids = given_ids(row, folder.model->architecture().vocab_size);
   else if (row.value.contains("text"))
-    ids = tokenizer_for(row, "text", folder).encode(text_under(row, "text"));
+    ids = tokenizer_for(row, "text", folder).encode_with_added_tokens(text_under(row, "text"), true);
+  else if (row.value.contains("messages"))
+    ids = conversation_ids(row, folder);
   else
     ids = question_ids(row, folder);
   if (ids.empty()) throw InputError(row.where + ": expected at least one token, found none");

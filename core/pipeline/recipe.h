@@ -213,7 +213,7 @@ struct SftStage {
   std::string model;
   std::string from;
   TracesConfig data;
-  std::string prompt_template = "chat_think";
+  text::PromptConfig prompt = {.name = "chat_think", .system_prompt = "", .examples = {}};
   bool reasoning = true;
   double epochs = 2;
   int64_t batch_size = 64;
@@ -229,8 +229,7 @@ struct SftStage {
     v.text("model", model, "preset of this stage's model where it is not model.preset");
     v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
     v.section("data", data, "what is learned");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.flag("reasoning", reasoning, "learn the reasoning too; false: final answers only");
     v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the traces (R1: 2)");
     v.integer("batch_size", batch_size, config::between(1, config::kMaxBatch), "traces per step (R1: 128, students 64)");
@@ -251,7 +250,7 @@ struct RlStage {
   std::string model;
   std::string from;
   data::DataConfig data;
-  std::string prompt_template = "r1_zero_brief";
+  text::PromptConfig prompt = {.name = "r1_zero_brief", .system_prompt = "", .examples = {}};
   generate::RlRolloutConfig rollout;
   int64_t train_batch_size = 32;
   int64_t ppo_mini_batch_size = 32;
@@ -268,8 +267,7 @@ struct RlStage {
     v.text("model", model, "preset of this stage's model where it is not model.preset");
     v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
     v.section("data", data, "questions");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.section("rollout", rollout, "sampling");
     v.integer("train_batch_size", train_batch_size, config::between(1, config::kMaxBatch), "questions per rollout step");
     v.integer("ppo_mini_batch_size", ppo_mini_batch_size, config::between(1, config::kMaxBatch),
@@ -303,7 +301,7 @@ struct RejectionSamplingStage {
   static constexpr const char* kType = "rejection_sampling";
   std::string policy;
   data::DataConfig data;
-  std::string prompt_template = "r1_zero_brief";
+  text::PromptConfig prompt = {.name = "r1_zero_brief", .system_prompt = "", .examples = {}};
   generate::RolloutConfig rollout = {.n = 4};
   int64_t questions = 512;
   int64_t max_per_question = 1;
@@ -314,8 +312,7 @@ struct RejectionSamplingStage {
     v.text("policy", policy, "stage whose model is sampled");
     v.rule(!policy.empty(), "policy", "the name of a stage", "none");
     v.section("data", data, "questions");
-    v.text("template", prompt_template, "prompt template under which the policy is sampled");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v, "prompt template under which the policy is sampled");
     v.section("rollout", rollout, "sampling");
     v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
     v.integer("max_per_question", max_per_question, config::between(1, config::kMaxBatch), "correct answers kept per question");
@@ -328,7 +325,7 @@ struct RewardModelStage {
   static constexpr const char* kType = "reward_model";
   std::string from;
   data::DataConfig data;
-  std::string prompt_template = "chat_think";
+  text::PromptConfig prompt = {.name = "chat_think", .system_prompt = "", .examples = {}};
   generate::RolloutConfig rollout = {.n = 4};
   int64_t questions = 256;
   double epochs = 1;
@@ -340,8 +337,7 @@ struct RewardModelStage {
     v.text("from", from, "stage whose model is sampled, and is the backbone that gets the scalar head");
     v.rule(!from.empty(), "from", "the name of a stage", "none");
     v.section("data", data, "general questions: HELPFUL ones make pairs, SAFETY ones labels");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.section("rollout", rollout, "sampling of the answers that are compared");
     v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
     v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the comparisons (R1: 1)");

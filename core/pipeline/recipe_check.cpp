@@ -27,7 +27,7 @@ std::string in_quotes(const std::string& text) { return "\"" + printable(text) +
 struct QuestionUse {
   std::string key;  // of the section, e.g. "stages.zero.data"
   data::DataConfig data;
-  std::string template_name;
+  text::PromptConfig prompt;
   std::string rollout_key = "";  // where the answers' length is set; "" when nothing is sampled
   const generate::RolloutConfig* rollout = nullptr;
   bool learns_answers = false;  // the questions' own answers must be written too
@@ -61,14 +61,14 @@ class RecipeCheck {
   void check_stage(size_t stage, const RlStage& body);
   void check_stage(size_t stage, const RejectionSamplingStage& body);
   void check_stage(size_t stage, const RewardModelStage& body);
-  bool check_template(const std::string& key, const std::string& name);
-  void check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t stage);
+  bool check_template(const std::string& key, const text::PromptConfig& prompt);
+  void check_eval(const text::PromptConfig& prompt, const std::string& own_key, const data::DataConfig& own, size_t stage);
   void check_use(const QuestionUse& use, size_t stage);
   void check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t stage);
   void check_length(const std::string& key, int64_t prompt, int64_t answer, size_t stage);
   bool check_files(const std::string& key, const data::DataConfig& data);
-  const data::QuestionSet* questions_of(const std::string& key, const data::DataConfig& data, const std::string& template_name);
-  std::unique_ptr<data::QuestionSet> load_questions(const std::string& key, const data::DataConfig& data, const std::string& template_name);
+  const data::QuestionSet* questions_of(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt);
+  std::unique_ptr<data::QuestionSet> load_questions(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt);
 
   const Recipe& recipe_;
   const config::Places& places_;
@@ -319,14 +319,14 @@ void RecipeCheck::check_stage(size_t i, const SftStage& body) {
     problem(path + ".max_length", fmt::format("at most the model's {} positions", positions_[i]), std::to_string(body.max_length));
   if (body.stop_at_accuracy > 0.0 && (body.test_freq >= 0 ? body.test_freq : recipe_.eval.test_freq) == 0)
     problem(path + ".stop_at_accuracy", "0 unless eval.test_freq is above 0", fmt::format("{}", body.stop_at_accuracy));
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   if (body.data.demonstrations_size > 0)
     check_use({.key = path + ".data.demonstrations",
                .data = body.data.demonstrations,
-               .template_name = body.prompt_template,
+               .prompt = body.prompt,
                .learns_answers = true},
               i);
-  check_eval(body.prompt_template, path + ".data.demonstrations", body.data.demonstrations, i);
+  check_eval(body.prompt, path + ".data.demonstrations", body.data.demonstrations, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RlStage& body) {
@@ -341,22 +341,22 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
   if (rewards.preference > 0.0 && rewards.preference_from_step >= body.steps)
     problem(path + ".rewards.preference_from_step", fmt::format("below the stage's {} steps", body.steps),
             std::to_string(rewards.preference_from_step));
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout},
             i);
-  check_eval(body.prompt_template, path + ".data", body.data, i);
+  check_eval(body.prompt, path + ".data", body.data, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
   const std::string path = path_of(i);
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout},
             i);
@@ -364,10 +364,10 @@ void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
 
 void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
   const std::string path = path_of(i);
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout,
              .general = true},
@@ -375,13 +375,13 @@ void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
 }
 
 /// False, with a problem, when the tokenizer has not the tokens that the template is made of.
-bool RecipeCheck::check_template(const std::string& key, const std::string& name) {
-  if (!text::is_template(name)) return false;  // a rule of the section has said so
+bool RecipeCheck::check_template(const std::string& key, const text::PromptConfig& prompt) {
+  if (!prompt.is_known()) return false;  // a rule of the section has said so
   try {
-    text::find_template(name).render("", *tokenizer_);
+    text::make_prompt_template(prompt, *tokenizer_).render("?", *tokenizer_);
     return true;
   } catch (const InputError& error) {
-    problem(key, "a template that the tokenizer can write", name + " (" + error.problems().front() + ")");
+    problem(key, "a template that the tokenizer can write", prompt.name + " (" + error.problems().front() + ")");
     return false;
   }
 }
@@ -389,10 +389,10 @@ bool RecipeCheck::check_template(const std::string& key, const std::string& name
 // ---- Questions ---------------------------------------------------------------------------------------------------------------------
 
 /// Held-out questions under the template of a stage. Where eval.data names none they are like the stage's own.
-void RecipeCheck::check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t i) {
+void RecipeCheck::check_eval(const text::PromptConfig& prompt, const std::string& own_key, const data::DataConfig& own, size_t i) {
   const EvalSection& eval = recipe_.eval;
   QuestionUse use = {
-      .key = "eval.data", .data = eval.data, .template_name = template_name, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
+      .key = "eval.data", .data = eval.data, .prompt = prompt, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
   if (!eval.data.given()) {
     use.key = own_key;
     use.data = own;
@@ -413,12 +413,12 @@ void RecipeCheck::check_eval(const std::string& template_name, const std::string
 }
 
 void RecipeCheck::check_use(const QuestionUse& use, size_t i) {
-  const data::QuestionSet* questions = questions_of(use.key, use.data, use.template_name);
+  const data::QuestionSet* questions = questions_of(use.key, use.data, use.prompt);
   if (questions != nullptr) check_questions(use, *questions, i);
 }
 
 void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t i) {
-  const text::PromptTemplate& prompt_template = text::find_template(use.template_name);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(use.prompt, *tokenizer_);
   const bool from_files = use.data.from_files();
   const uint64_t count = from_files ? questions.rows() : kProbes;
   const std::string source_key = use.key + (!from_files ? ".tasks" : use.data.path.empty() ? ".mix" : ".path");
@@ -472,15 +472,15 @@ bool RecipeCheck::check_files(const std::string& key, const data::DataConfig& da
 }
 
 /// Null, with a problem, when they cannot be had.
-const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data, const std::string& template_name) {
-  const std::string text = config::write_config(data) + (data.max_prompt_length > 0 ? template_name : "");
+const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt) {
+  const std::string text = config::write_config(data) + (data.max_prompt_length > 0 ? config::write_config(prompt) : "");
   const auto found = question_sets_.find(text);
   if (found != question_sets_.end()) return found->second.get();
-  return question_sets_.emplace(text, load_questions(key, data, template_name)).first->second.get();
+  return question_sets_.emplace(text, load_questions(key, data, prompt)).first->second.get();
 }
 
 std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string& key, const data::DataConfig& data,
-                                                               const std::string& template_name) {
+                                                               const text::PromptConfig& prompt) {
   if (!data.given()) {
     problem(key, "tasks or a path", "neither");
     return nullptr;
@@ -489,7 +489,7 @@ std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string
   if (data.from_files() && !check_files(key + (data.path.empty() ? ".mix" : ".path"), data)) return nullptr;
   try {
     return std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed),
-                                               data::prompt_length(text::find_template(template_name), *tokenizer_));
+                                               data::prompt_length(text::make_prompt_template(prompt, *tokenizer_), *tokenizer_));
   } catch (const InputError& error) {
     take_over(error);
     return nullptr;

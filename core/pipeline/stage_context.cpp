@@ -36,8 +36,9 @@ int64_t StageContext::vocab_limit(const model::CausalLM& model) const {
   return std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size);
 }
 
-data::QuestionSet StageContext::questions(const data::DataConfig& data, const std::string& template_name, uint64_t seed_offset) const {
-  data::QuestionSet questions(data, seed() + seed_offset, data::prompt_length(text::find_template(template_name), tokenizer));
+data::QuestionSet StageContext::questions(const data::DataConfig& data, const text::PromptTemplate& prompt_template,
+                                          uint64_t seed_offset) const {
+  data::QuestionSet questions(data, seed() + seed_offset, data::prompt_length(prompt_template, tokenizer));
   if (team.leads() && data.from_files()) {
     log_info("{}: {} questions of {}; {} left out as too long, {} as rows that cannot be read", stage.name, questions.rows(),
              join(data.paths()), questions.long_rows(), questions.bad_rows());
@@ -65,10 +66,10 @@ std::vector<records::Group> answered_by_team(const StageContext& c, model::Causa
 
 }  // namespace
 
-records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, const std::string& template_name,
+records::EvalResult evaluate(const StageContext& c, model::CausalLM& model, const text::PromptConfig& prompt,
                              const data::DataConfig& fallback, const reward::Preference& preference) {
   const EvalSection& e = c.recipe.eval;
-  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, c.tokenizer);
   reward::RewardConfig weights;
   weights.preference = preference ? 1.0 : 0.0;
   const reward::Scorer scorer(weights, prompt_template, c.tokenizer, e.rollout.max_response_length, preference);

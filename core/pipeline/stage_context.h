@@ -50,13 +50,13 @@ struct StageContext {
 /// What a stage leaves behind. The pipeline commits it.
 struct StageOutput {
   std::unique_ptr<model::CausalLM> model;  ///< null: the stage makes traces
-  std::string prompt_template;             ///< of the model
+  text::PromptConfig prompt;               ///< of the model
   std::vector<records::Trace> traces;
   records::StageResult result;  ///< steps, tokens, seconds, eval, eval_start
 };
 
 /// Evaluates on the recipe's held-out sets; collective. `fallback` are the reasoning questions where eval.data names none.
-records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template,
+records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const text::PromptConfig& prompt,
                              const data::DataConfig& fallback, const reward::Preference& preference = {});
 
 /// An evaluation in the middle of a stage, under verl's names: val-core/reasoning/accuracy/mean@n, …, and for each source of questions

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text_util.h"
+#include "core/text/boxed.h"
 #include "core/text/chat/chat_prompt.h"
 #include "core/text/utf8.h"
 
@@ -129,18 +130,9 @@ Place find_box(std::string_view text) {
   constexpr std::string_view kOpen = "\\boxed{";
   const size_t open = text.rfind(kOpen);
   if (open == std::string_view::npos) return {text, {}, {}};
-  const size_t first = open + kOpen.size();
-  int depth = 1;
-  for (size_t i = first; i < text.size(); ++i) {
-    if (text[i] == '\\') {
-      ++i;  // an escaped brace is part of the answer
-    } else if (text[i] == '{') {
-      ++depth;
-    } else if (text[i] == '}' && --depth == 0) {
-      return {text.substr(0, open), between(text, first, i), text.substr(i + 1)};
-    }
-  }
-  return {text, {}, {}};
+  const size_t first = open + kOpen.size(), end = behind_braces(text, first - 1);
+  if (end == std::string_view::npos) return {text, {}, {}};
+  return {text.substr(0, open), between(text, first, end - 1), text.substr(end)};
 }
 
 /// What follows the last "####" on its line.
@@ -221,10 +213,42 @@ bool PromptConfig::is_known() const { return is_template(name) || is_conversatio
 
 bool PromptConfig::is_conversation() const { return find_conversation(name) != nullptr; }
 
-std::string PromptConfig::known_names() {
-  std::vector<std::string> names = template_names();
-  for (const Conversation& conversation : kConversations) names.emplace_back(conversation.name);
-  return join(names);
+const std::vector<std::string>& PromptConfig::names() {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> result = template_names();
+    for (const Conversation& conversation : kConversations) result.emplace_back(conversation.name);
+    return result;
+  }();
+  return all;
+}
+
+std::string PromptConfig::known_names() { return join(names()); }
+
+nlohmann::json prompt_to_json(const PromptConfig& config) {
+  nlohmann::json object = {{"template", config.name}};
+  if (!config.system_prompt.empty()) object["system_prompt"] = config.system_prompt;
+  if (!config.examples.empty()) object["prompt_examples"] = config.examples;
+  return object;
+}
+
+PromptConfig prompt_from_json(const nlohmann::json& object, const std::string& where) {
+  const auto text_under = [&](const nlohmann::json& value, const char* key) {
+    if (!value.is_string()) throw InputError(where + ": " + key + ": expected a string, found " + printable(value.dump()));
+    return value.get<std::string>();
+  };
+  PromptConfig config;
+  if (!object.is_object() || !object.contains("template") || !object["template"].is_string())
+    throw InputError(where + ": template: expected the name of a prompt template, found none");
+  config.name = object["template"].get<std::string>();
+  if (object.contains("system_prompt")) config.system_prompt = text_under(object["system_prompt"], "system_prompt");
+  if (object.contains("prompt_examples")) {
+    if (!object["prompt_examples"].is_array() || object["prompt_examples"].size() % 2 != 0)
+      throw InputError(where + ": prompt_examples: expected a list of questions and answers in turn, found something else");
+    for (const nlohmann::json& example : object["prompt_examples"]) config.examples.push_back(text_under(example, "prompt_examples"));
+  }
+  if (!config.is_known())
+    throw InputError(where + ": template: expected one of " + PromptConfig::known_names() + ", found \"" + printable(config.name) + "\"");
+  return config;
 }
 
 PromptTemplate::PromptTemplate(PromptConfig config, Structure structure, const ChatTemplate& chat, const Tokenizer& tokenizer)
@@ -282,6 +306,11 @@ const std::vector<std::string>& template_names() {
 
 bool is_template(std::string_view name) {
   return std::find(template_names().begin(), template_names().end(), name) != template_names().end();
+}
+
+PromptTemplate completion_form(const std::string& name) {
+  const Conversation* conversation = find_conversation(name);
+  return conversation == nullptr ? find_template(name) : PromptTemplate(name, {}, {}, conversation->structure, false);
 }
 
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer) {

@@ -61,10 +61,15 @@ struct PromptConfig {
   }
   bool is_known() const;
   bool is_conversation() const;  ///< one of the templates model…
+  static const std::vector<std::string>& names();
   static std::string known_names();
 
   bool operator==(const PromptConfig&) const = default;
 };
+
+/// {"template", "system_prompt", "prompt_examples"}, the last two only where there are some; and back. InputError "WHERE: …".
+nlohmann::json prompt_to_json(const PromptConfig& config);
+PromptConfig prompt_from_json(const nlohmann::json& object, const std::string& where);
 
 /// What was said before a question.
 struct Turn {
@@ -125,6 +130,10 @@ PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer&
 
 /// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
 void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
+
+/// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives the bare
+/// question. InputError for another name.
+PromptTemplate completion_form(const std::string& name);
 
 /// A completion taken apart. think and answer are without white space at both ends.
 struct Parsed {

@@ -153,8 +153,8 @@ int run_data(const DataOptions& options, comm::Communicator& world) {
   if (options.max_prompt_length > 0 && !by_model)
     throw InputError("--max-prompt-length: expected --model, whose tokens are counted, found none");
   const std::unique_ptr<text::Tokenizer> tokenizer = by_model ? text::load_tokenizer(options.model) : std::make_unique<text::ByteTokenizer>();
-  const text::PromptTemplate& prompt_template =
-      by_model ? folder_template(options.model, options.template_name)
+  const text::PromptTemplate prompt_template =
+      by_model ? text::make_prompt_template(folder_prompt(options.model, options.template_name), *tokenizer)
                : text::find_template(options.template_name.empty() ? kTemplateWithoutModel : options.template_name);
   data::SurveyOptions what = {.input = options.input,
                               .format = data::row_format(options.format),
@@ -199,7 +199,7 @@ void add_data(CLI::App& program, Action& action) {
       ->capture_default_str();
   command->add_option("--model", options->model, "folder whose tokenizer and template tell lengths in tokens");
   command->add_option("--template", options->template_name, "prompt template; default: the model's, or r1_zero")
-      ->check(CLI::IsMember(text::template_names()));
+      ->check(CLI::IsMember(text::PromptConfig::names()));
   command->add_option("--max-prompt-bytes", options->max_prompt_bytes, "drop longer questions")->check(CLI::Range(1, 1 << 24));
   command->add_option("--max-prompt-length", options->max_prompt_length, "drop questions with more tokens in their prompt; needs --model")
       ->check(CLI::Range(1, 1 << 24));

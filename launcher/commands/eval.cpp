@@ -157,10 +157,11 @@ void print_result(const EvalOptions& options, const ordered_json& result) {
 /// Without a model; one process does it.
 int score_recorded(const EvalOptions& options, const comm::Communicator& world) {
   if (world.rank() != 0) return kExitDone;
-  const text::PromptTemplate* prompt_template = options.template_name.empty() ? nullptr : &text::find_template(options.template_name);
-  const auto scores = eval::score_completions(options.completions, data::row_format(options.data.format), prompt_template);
+  std::optional<text::PromptTemplate> form;
+  if (!options.template_name.empty()) form = text::completion_form(options.template_name);
+  const auto scores = eval::score_completions(options.completions, data::row_format(options.data.format), form ? &*form : nullptr);
   print_result(options, eval::report(scores, static_cast<uint64_t>(options.seed),
-                                     {.format = prompt_template != nullptr, .language = false, .response_length = false}));
+                                     {.format = form.has_value(), .language = false, .response_length = false}));
   return kExitDone;
 }
 
@@ -209,7 +210,7 @@ void add_eval(CLI::App& program, Action& action) {
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--template", options->template_name,
                       "prompt template; default: the one the model was trained with; of --completions: the form they should have")
-      ->check(CLI::IsMember(text::template_names()));
+      ->check(CLI::IsMember(text::PromptConfig::names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--samples", sampling.n, "answers per question, the k of pass@k and cons@k")
       ->check(CLI::Range(1, 4096))

@@ -181,7 +181,7 @@ void add_generate(CLI::App& program, Action& action) {
   command->add_option("--output", options->output, "JSONL with text, ids, logprobs, finish_reason per answer; default: standard output")
       ->needs(prompts);
   command->add_option("--template", options->template_name, "prompt template; default: the one the model was trained with")
-      ->check(CLI::IsMember(text::template_names()));
+      ->check(CLI::IsMember(text::PromptConfig::names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--n", sampling.n, "answers per question")->check(CLI::Range(1, 4096))->capture_default_str();
   add_sampling_options(*command, sampling);
