@@ -113,7 +113,7 @@ void Session::converse() {
 }
 
 std::vector<std::vector<int32_t>> Session::read_prompts() const {
-  const std::vector<PromptRow> rows = read_prompt_rows(options_.prompts, {"ids", "text", "question"});
+  const std::vector<PromptRow> rows = read_prompt_rows(options_.prompts, {"ids", "text", "messages", "question"});
   return ids_of_rows(rows, folder_, [&](const std::vector<int32_t>& ids) {
     answer_length(folder_.positions(), static_cast<int64_t>(ids.size()), options_.sampling.max_response_length, kDefaultNewTokens);
   });
