@@ -174,6 +174,8 @@ struct PretrainStage {
   double aux_loss_coeff = 1e-4;
   train::OptimConfig optim = {.lr = 3e-3, .lr_scheduler = "cosine", .warmup_steps = 20};
 
+  text::PromptConfig eval_prompt() const { return {.name = eval_template, .system_prompt = "", .examples = {}}; }
+
   template <class Visitor>
   void visit(Visitor& v) {
     v.text("model", model, "preset of this stage's model where it is not model.preset");

@@ -293,14 +293,14 @@ void RecipeCheck::check_model(size_t i) {
 
 void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   const std::string path = path_of(i);
-  bool writable = check_template(path + ".eval_template", body.eval_template);
-  for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", name) && writable;
+  bool writable = check_template(path + ".eval_template", body.eval_prompt());
+  for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", {.name = name, .system_prompt = "", .examples = {}}) && writable;
   if (body.data.from_files())
     return problem(path + (body.data.path.empty() ? ".data.mix" : ".data.path"), "generated tasks for pretraining",
                    in_quotes(join(body.data.paths())));
   if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
   const bool general = !body.mixture.general_tasks.empty() && data::find_task_problems(body.mixture.general_tasks).empty();
-  if (questions_of(path + ".data", body.data, body.eval_template) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
+  if (questions_of(path + ".data", body.data, body.eval_prompt()) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
   try {
     const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
     for (uint64_t at = 0; at < kProbes; ++at) {
@@ -310,7 +310,7 @@ void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   } catch (const InputError& error) {
     problem(path + ".mixture", "documents that the tokenizer can write", error.problems().front());
   }
-  check_eval(body.eval_template, path + ".data", body.data, i);
+  check_eval(body.eval_prompt(), path + ".data", body.data, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const SftStage& body) {

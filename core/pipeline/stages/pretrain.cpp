@@ -7,7 +7,7 @@ namespace cohort::pipeline {
 StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
   StageOutput out;
   out.model = c.start_model(stage.from, stage.model);
-  out.prompt.name = stage.eval_template;
+  out.prompt = stage.eval_prompt();
   const data::PretrainCorpus corpus(stage.data, stage.mixture, c.tokenizer, c.seed());
   TrainingSession session(c, *out.model, nullptr, stage.optim, stage.steps, stage.steps);
   Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate,
@@ -19,7 +19,7 @@ StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
     return documents;
   });
   c.team.publish(*out.model, static_cast<uint64_t>(session.optimizer().steps()));
-  *out.result.mutable_eval() = evaluate(c, *out.model, stage.eval_template, stage.data);
+  *out.result.mutable_eval() = evaluate(c, *out.model, stage.eval_prompt(), stage.data);
   session.describe(out.result);
   return out;
 }
