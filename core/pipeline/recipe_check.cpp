@@ -285,7 +285,8 @@ void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
                    in_quotes(join(body.data.paths())));
   if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
   const bool general = !body.mixture.general_tasks.empty() && data::find_task_problems(body.mixture.general_tasks).empty();
-  if (questions_of(path + ".data", body.data, body.eval_template) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
+  if (questions_of(path + ".data", body.data, body.eval_template) == nullptr || !general || body.mixture.templates.empty() || !writable)
+    return;
   try {
     const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
     for (uint64_t at = 0; at < kProbes; ++at) {
@@ -411,8 +412,7 @@ void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSe
   for (uint64_t at = 0; at < count; ++at) {
     const records::Question question = from_files ? questions.row(at) : questions.at(at);
     if (use.general && question.category() == records::REASONING)
-      return problem(source_key, "general questions (tasks instruction, safety)",
-                     from_files ? "reasoning questions" : question.source());
+      return problem(source_key, "general questions (tasks instruction, safety)", from_files ? "reasoning questions" : question.source());
     if (use.rollout != nullptr && question.verifier().empty())
       return problem(source_key, "questions with an answer to compare with", "a conversation without one: " + in_quotes(question.text()));
     try {

@@ -143,7 +143,8 @@ void require_one_source(const EvalOptions& options) {
   if (!given("--model")) throw SharedInputError("command line: expected --model or --completions, found neither");
   const int sources = given("--data") + given("--tasks") + given("--suite");
   if (sources != 1)
-    throw SharedInputError(fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
+    throw SharedInputError(
+        fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
 }
 
 void print_result(const EvalOptions& options, const ordered_json& result) {
@@ -192,7 +193,8 @@ int run_eval(EvalOptions options, comm::Communicator& world) {
 
 void add_eval(CLI::App& program, Action& action) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = program.add_subcommand("eval", "Measure a trained model, or answers recorded: pass@1, pass@k, majority vote, form, language");
+  CLI::App* command =
+      program.add_subcommand("eval", "Measure a trained model, or answers recorded: pass@1, pass@k, majority vote, form, language");
   command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model");
   command->add_option("--completions", options->completions,
                       "score answers that are there already, without a model: rows with a ground truth and \"completions\": [\"…\"]");
@@ -207,8 +209,9 @@ void add_eval(CLI::App& program, Action& action) {
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--questions", options->questions, "how many; default: 128 generated ones, all of a file")
       ->check(CLI::Range(1, 1 << 24));
-  command->add_option("--template", options->template_name,
-                      "prompt template; default: the one the model was trained with; of --completions: the form they should have")
+  command
+      ->add_option("--template", options->template_name,
+                   "prompt template; default: the one the model was trained with; of --completions: the form they should have")
       ->check(CLI::IsMember(text::template_names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--samples", sampling.n, "answers per question, the k of pass@k and cons@k")

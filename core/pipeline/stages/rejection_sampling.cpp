@@ -67,7 +67,8 @@ StageOutput run_rejection_sampling(const StageContext& c, const RejectionSamplin
   Stopwatch clock;
   StageOutput out;
   const auto policy = c.model_of(stage.policy);
-  const data::QuestionSet questions = c.questions(stage.data, stage.prompt_template, 1);  // other questions than a stage that trains on the same tasks
+  const data::QuestionSet questions =
+      c.questions(stage.data, stage.prompt_template, 1);  // other questions than a stage that trains on the same tasks
   const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   Progress progress(c.stage.name, stage.questions, c.team.leads());

@@ -280,7 +280,8 @@ TEST_CASE("a mix is read from YAML", "[data][question_set]") {
   CHECK(config.paths() == std::vector<std::string>{"a.jsonl", "b"});
   CHECK_THROWS_WITH(config::read_config_text<DataConfig>("mix: [{path: a, weight: 0}]\n", "x.yaml"), Catch::Contains("weight"));
   CHECK_THROWS_WITH(config::read_config_text<DataConfig>("mix: [{weight: 1}]\n", "x.yaml"), Catch::Contains("path"));
-  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("path: a\nmix: [{path: a}]\n", "x.yaml"), Catch::Contains("one of tasks, path and mix"));
+  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("path: a\nmix: [{path: a}]\n", "x.yaml"),
+                    Catch::Contains("one of tasks, path and mix"));
   CHECK_THROWS_WITH(config::read_config_text<DataConfig>("tasks: add:1\nmax_prompt_length: 5\n", "x.yaml"),
                     Catch::Contains("max_prompt_length"));
 }

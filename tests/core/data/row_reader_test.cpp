@@ -63,7 +63,8 @@ TEST_CASE("places of rows are named over several files", "[data][files]") {
 
 TEST_CASE("a build without Arrow says so", "[data][parquet]") {
   if (has_parquet()) return;
-  CHECK_THROWS_WITH(read_rows(test::golden_path("data/rows.parquet"), RowFormat::kAuto, false), Catch::Contains("this build does not read"));
+  CHECK_THROWS_WITH(read_rows(test::golden_path("data/rows.parquet"), RowFormat::kAuto, false),
+                    Catch::Contains("this build does not read"));
 }
 
 TEST_CASE("Parquet rows are the JSONL rows", "[data][parquet]") {

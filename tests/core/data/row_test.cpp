@@ -43,25 +43,26 @@ TEST_CASE("TRL's rows: a ground truth in one of three columns, or a completion",
   CHECK(plain.ground_truth() == "4");
   CHECK(plain.verifier() == "math");
   CHECK(plain.source() == "trl");
-  const records::Question worked = parse(
-      R"({"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}], "solution": "So <<1+1=2>>2.\n#### 2"})");
+  const records::Question worked =
+      parse(R"({"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}], "solution": "So <<1+1=2>>2.\n#### 2"})");
   CHECK(worked.ground_truth() == "2");
   CHECK(worked.turns_size() == 1);
   CHECK(parse(R"({"prompt": "p", "solution": "$\\boxed{x}$"})").ground_truth() == "x");
   CHECK(parse(R"({"prompt": "p", "ground_truth": "1,072", "verifier": "number"})").ground_truth() == "1072");
   CHECK(parse(R"({"question": "p", "ground_truth": 3})").ground_truth() == "3");
-  const records::Question learned = parse(R"({"prompt": "Say hi.", "completion": [{"role": "assistant", "content": "<think>a</think>\nHi."}]})");
+  const records::Question learned =
+      parse(R"({"prompt": "Say hi.", "completion": [{"role": "assistant", "content": "<think>a</think>\nHi."}]})");
   CHECK(learned.solution() == "a");
   CHECK(learned.answer() == "Hi.");
   CHECK(learned.verifier().empty());
 }
 
 TEST_CASE("conversations: the last assistant message is learned", "[data][row]") {
-  const std::string row = GENERATE(
-      as<std::string>(),
-      R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}, {"role": "assistant", "content": "B"},
+  const std::string row =
+      GENERATE(as<std::string>(),
+               R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}, {"role": "assistant", "content": "B"},
                        {"role": "user", "content": "C"}, {"role": "assistant", "content": "D"}]})",
-      R"({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "A"}, {"from": "gpt", "value": "B"},
+               R"({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "A"}, {"from": "gpt", "value": "B"},
                             {"from": "human", "value": "C"}, {"from": "gpt", "value": "D"}]})");
   const records::Question question = parse(row);
   CHECK(question.text() == "C");
@@ -78,8 +79,8 @@ TEST_CASE("conversations: the last assistant message is learned", "[data][row]")
 TEST_CASE("a system message is the first line of a template with one text", "[data][row]") {
   const text::ByteTokenizer tokenizer;
   const text::PromptTemplate& plain = text::find_template("plain");
-  const records::Question question =
-      parse(R"({"data_source":"a","prompt":[{"role":"system","content":"S"},{"role":"user","content":"U"}],"reward_model":{"ground_truth":"1"}})");
+  const records::Question question = parse(
+      R"({"data_source":"a","prompt":[{"role":"system","content":"S"},{"role":"user","content":"U"}],"reward_model":{"ground_truth":"1"}})");
   CHECK(render_prompt(question, plain, tokenizer) == plain.render("S\nU", tokenizer));
   CHECK(prompt_length(plain, tokenizer)(question) == 3);
 }

@@ -72,7 +72,8 @@ TEST_CASE("lengths are order statistics, in tokens where there is a tokenizer", 
 TEST_CASE("what a template cannot hold is dropped and said", "[data][survey]") {
   const TempDir folder;
   const std::string path = folder / "rows.jsonl";
-  std::ofstream(path) << R"({"messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}, {"role": "assistant", "content": "D"}]})";
+  std::ofstream(path)
+      << R"({"messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}, {"role": "assistant", "content": "D"}]})";
   const text::ByteTokenizer tokenizer;
   const Survey s = survey({.input = path, .prompt_template = &text::find_template("plain"), .tokenizer = &tokenizer});
   CHECK(s.unwritable == 1);

@@ -67,7 +67,8 @@ TEST_CASE("what of a completion answers", "[eval][completions]") {
   CHECK(scores[0].correct == 5);
   CHECK(scores[0].majority_correct);
   // Under a template, what the template says is an answer, and in what form.
-  const auto strict = score(folder, R"({"question": "q", "ground_truth": "5", "completions": ["<think>a</think><answer>5</answer>", "5"]})", "r1_zero");
+  const auto strict =
+      score(folder, R"({"question": "q", "ground_truth": "5", "completions": ["<think>a</think><answer>5</answer>", "5"]})", "r1_zero");
   CHECK(strict[0].correct == 1);
   CHECK(strict[0].format == 1.0);
 }

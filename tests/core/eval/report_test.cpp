@@ -60,7 +60,8 @@ TEST_CASE("validation metrics have verl's names", "[eval][report]") {
 
 TEST_CASE("a report has pass@k for powers of two and n, and the sources where there are several", "[eval][report]") {
   const auto one = report({score_of(group("a", "++ab-b")), score_of(group("a", "------"))}, 1);
-  for (const char* name : {"pass@1", "pass@2", "pass@4", "pass@6", "cons@6", "format", "language", "response_length"}) CHECK(one.contains(name));
+  for (const char* name : {"pass@1", "pass@2", "pass@4", "pass@6", "cons@6", "format", "language", "response_length"})
+    CHECK(one.contains(name));
   CHECK_FALSE(one.contains("pass@8"));
   CHECK_FALSE(one.contains("sources"));
   CHECK(one["pass@1"]["mean"].get<double>() == Approx(1.0 / 6));
