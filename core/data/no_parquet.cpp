@@ -7,7 +7,9 @@ namespace cohort::data {
 struct ParquetReader::Content {};
 
 ParquetReader::ParquetReader(const std::string& path, size_t) {
-  throw InputError(path + ": expected JSONL, found Parquet, which this build does not read: it was made without Apache Arrow (run scripts/setup.sh and configure again)");
+  throw InputError(path +
+                   ": expected JSONL, found Parquet, which this build does not read: it was made without Apache Arrow (run "
+                   "scripts/setup.sh and configure again)");
 }
 ParquetReader::~ParquetReader() = default;
 bool ParquetReader::next(nlohmann::json&) { return false; }

@@ -1,6 +1,6 @@
 #pragma once
-/// Rows of a Parquet file, which is not trusted, through Apache Arrow's C++ library. A build without that library has the class, too, and its
-/// constructor says what is missing.
+/// Rows of a Parquet file, which is not trusted, through Apache Arrow's C++ library. A build without that library has the class, too, and
+/// its constructor says what is missing.
 ///
 /// Only columns that rows are made of (row.h) are read. Strings, numbers, booleans, lists and structs become JSON; values of other types
 /// are as null, and members that are null are left out. What a file can make the reader hold is bounded: rows come in batches, Arrow may
@@ -22,7 +22,8 @@ class ParquetReader {
   ParquetReader(const ParquetReader&) = delete;
   ParquetReader& operator=(const ParquetReader&) = delete;
 
-  /// False after the last row. InputError for a damaged file, after which there is no next row, and for a row with more text than max_row_bytes.
+  /// False after the last row. InputError for a damaged file, after which there is no next row, and for a row with more text than
+  /// max_row_bytes.
   bool next(nlohmann::json& row);
 
   uint64_t row() const;   ///< number of the last row, from 1

@@ -27,15 +27,14 @@ constexpr int64_t kMaxRows = int64_t{1} << 26;
 constexpr int32_t kMaxThriftElements = 4096;
 constexpr int32_t kMaxThriftText = 1 << 24;
 constexpr int kMaxDepth = 8;
-constexpr uint64_t kMaxExpansion = 1024;  // text per byte of the file …
+constexpr uint64_t kMaxExpansion = 1024;   // text per byte of the file …
 constexpr uint64_t kFreeText = 64 << 20;   // … beyond this much
 constexpr int64_t kBufferBytes = 1 << 16;  // of a column chunk's file reads
 
 /// Columns that rows are made of (row.h) and those with recorded completions (core/eval/completions.h).
-constexpr std::array<std::string_view, 16> kColumns = {"data_source", "prompt",   "reward_model",  "extra_info", "question",
-                                                       "answer",      "problem",  "solution",      "level",      "ground_truth",
-                                                       "completion",  "messages", "conversations", "completions", "responses",
-                                                       "verifier"};
+constexpr std::array<std::string_view, 16> kColumns = {
+    "data_source", "prompt",       "reward_model", "extra_info", "question",      "answer",      "problem",   "solution",
+    "level",       "ground_truth", "completion",   "messages",   "conversations", "completions", "responses", "verifier"};
 
 [[noreturn]] void refuse(const std::string& path, const std::string& found) {
   throw InputError(path + ": expected a readable Parquet file, found " + printable(found, 200));
@@ -87,7 +86,8 @@ class Converter {
   /// Every element counts, so that a list of nulls is bounded too.
   void take(size_t bytes) {
     bytes_ += bytes + 1;
-    if (bytes_ > max_bytes_) throw InputError(where_ + ": expected a row of at most " + std::to_string(max_bytes_ >> 20) + " MiB, found a longer one");
+    if (bytes_ > max_bytes_)
+      throw InputError(where_ + ": expected a row of at most " + std::to_string(max_bytes_ >> 20) + " MiB, found a longer one");
   }
 
   template <class List>
@@ -230,8 +230,7 @@ bool ParquetReader::Content::load() {
   return batch != nullptr;
 }
 
-ParquetReader::ParquetReader(const std::string& path, size_t max_row_bytes)
-    : content_(std::make_unique<Content>(path, max_row_bytes)) {}
+ParquetReader::ParquetReader(const std::string& path, size_t max_row_bytes) : content_(std::make_unique<Content>(path, max_row_bytes)) {}
 ParquetReader::~ParquetReader() = default;
 
 bool ParquetReader::next(json& row) {

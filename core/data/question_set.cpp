@@ -90,8 +90,7 @@ std::vector<records::Question> QuestionSet::Content::load_source(const std::stri
   std::erase_if(questions, [&](const records::Question& question) { return !in_split("row", whole_text(question)); });
   if (config.mix.empty() && config.size > 0 && questions.size() > static_cast<size_t>(config.size))
     questions.resize(static_cast<size_t>(config.size));
-  if (questions.empty())
-    throw InputError(path + ": expected a question within max_prompt_bytes, max_prompt_length and split, found none");
+  if (questions.empty()) throw InputError(path + ": expected a question within max_prompt_bytes, max_prompt_length and split, found none");
   bad_rows += rows.bad_rows;
   for (std::string& problem : rows.problems)
     if (problems.size() < kProblemsShown) problems.push_back(std::move(problem));
@@ -124,8 +123,8 @@ const records::Question& QuestionSet::Content::at(uint64_t i) const {
   uint64_t position = turn.position % n;
   if (!config.shuffle) return rows[position];
   // Each source of a mix has orders of its own.
-  const RandomStream stream = config.mix.empty() ? RandomStream(seed, "question/shuffle", {epoch})
-                                                 : RandomStream(seed, "question/mix", {epoch, turn.source});
+  const RandomStream stream =
+      config.mix.empty() ? RandomStream(seed, "question/shuffle", {epoch}) : RandomStream(seed, "question/mix", {epoch, turn.source});
   return rows[shuffled_position(position, n, stream)];
 }
 
@@ -163,9 +162,7 @@ TaskItem QuestionSet::item_at(uint64_t i, std::string_view language, const Mista
   return item;
 }
 
-uint64_t QuestionSet::size() const {
-  return content_->config.path.empty() ? static_cast<uint64_t>(content_->config.size) : rows();
-}
+uint64_t QuestionSet::size() const { return content_->config.path.empty() ? static_cast<uint64_t>(content_->config.size) : rows(); }
 
 uint64_t QuestionSet::rows() const {
   uint64_t count = 0;

@@ -71,8 +71,7 @@ struct DataConfig {
     v.flag("skip_bad_rows", skip_bad_rows, "leave out rows of files that cannot be read, counting them, instead of stopping");
     v.rule(tasks.empty() || path.empty(), "tasks", "tasks or a path, not both", "both");
     v.rule(mix.empty() || (tasks.empty() && path.empty()), "mix", "one of tasks, path and mix", "another one too");
-    v.rule(max_prompt_length == 0 || tasks.empty(), "max_prompt_length", "0 for generated tasks",
-           std::to_string(max_prompt_length));
+    v.rule(max_prompt_length == 0 || tasks.empty(), "max_prompt_length", "0 for generated tasks", std::to_string(max_prompt_length));
     v.rule(std::isfinite(std::accumulate(weights.begin(), weights.end(), 0.0)), "weights", "a finite sum", "one that is too large");
     v.rule(weights.empty() || weights.size() == tasks.size(), "weights", "one per task", std::to_string(weights.size()));
     for (const TaskProblem& problem : find_task_problems(tasks)) v.rule(false, "tasks", problem.expected, problem.found);
@@ -100,7 +99,8 @@ class QuestionSet {
   QuestionSet& operator=(QuestionSet&&) noexcept;
 
   /// The question at a position; its id is `i`. Generated tasks: each position draws task, language and numbers on its own, again and again
-  /// until the question belongs to the split. Files: epoch i / rows(), in that epoch's order; a mix: as that, of the source whose turn it is.
+  /// until the question belongs to the split. Files: epoch i / rows(), in that epoch's order; a mix: as that, of the source whose turn it
+  /// is.
   records::Question at(uint64_t i) const;
   /// The same with the steps of its solution and, where asked, mistakes in it. Generated tasks only (Fault otherwise).
   /// Equal to at(i) in question and ground truth; `language` overrides the drawn one when not empty.
@@ -123,8 +123,8 @@ class QuestionSet {
   std::unique_ptr<Content> content_;
 };
 
-/// Sources of a mix by position. Of the first i positions, source k has floor(i * share_k) of those that the sources before it left, so that
-/// turn and row are functions of the position alone: no table, no state, and no row twice before its source is through.
+/// Sources of a mix by position. Of the first i positions, source k has floor(i * share_k) of those that the sources before it left, so
+/// that turn and row are functions of the position alone: no table, no state, and no row twice before its source is through.
 class MixOrder {
  public:
   /// Positive weights, at least one.

@@ -22,8 +22,8 @@ constexpr uint64_t kMaxLevel = 1000;
 /// The names of core/reward/verifier.h, which this folder may not include; a test compares the two lists.
 constexpr std::array<std::string_view, 7> kVerifiers = {"number", "exact", "math", "countdown", "list", "instruction", "refusal"};
 /// data_source of verl's preprocessing scripts whose answers are LaTeX.
-constexpr std::array<std::string_view, 6> kMathSources = {"lighteval/MATH",   "DigitalLearningGmbH/MATH-lighteval",
-                                                          "HuggingFaceH4/MATH-500", "math", "math_dapo", "math_dapo_reasoning"};
+constexpr std::array<std::string_view, 6> kMathSources = {
+    "lighteval/MATH", "DigitalLearningGmbH/MATH-lighteval", "HuggingFaceH4/MATH-500", "math", "math_dapo", "math_dapo_reasoning"};
 
 [[noreturn]] void refuse(const std::string& where, const std::string& expected, const std::string& found) {
   throw InputError(where + ": expected " + expected + ", found " + found);
@@ -213,11 +213,13 @@ void apply_extra(records::Question& question, const json& extra, const std::stri
   set_verifier(question, extra, where);
   if (find(extra, "language") != nullptr) {
     question.set_language(string_member(extra, "language", where));
-    if (question.language() != "en" && question.language() != "zh") refuse(where + ": language", "en or zh", in_quotes(question.language()));
+    if (question.language() != "en" && question.language() != "zh")
+      refuse(where + ": language", "en or zh", in_quotes(question.language()));
   }
   const json* answer = find(extra, "answer");
   if (answer != nullptr && answer->is_string() && answer->get_ref<const std::string&>().find("####") != std::string::npos)
-    split_worked_answer(answer->get_ref<const std::string&>(), where + ": answer", *question.mutable_solution(), *question.mutable_answer());
+    split_worked_answer(answer->get_ref<const std::string&>(), where + ": answer", *question.mutable_solution(),
+                        *question.mutable_answer());
 }
 
 records::Question verl_question(const json& row, const std::string& where) {
@@ -334,7 +336,8 @@ std::string keys_of(const json& row) {
 RowFormat format_of(const json& row, const std::string& where) {
   const auto has = [&row](const char* key) { return find(row, key) != nullptr; };
   if (has("prompt") && has("test") && has("entry_point"))
-    refuse(where, "an answer that can be compared", "hidden tests (test, entry_point), which need a sandbox to run code: this build has none");
+    refuse(where, "an answer that can be compared",
+           "hidden tests (test, entry_point), which need a sandbox to run code: this build has none");
   if (has("prompt") && has("reward_model")) return RowFormat::kVerl;
   if (has("problem")) return RowFormat::kMath;
   if (has("question") && has("answer")) return RowFormat::kGsm8k;
@@ -342,7 +345,8 @@ RowFormat format_of(const json& row, const std::string& where) {
   if (has("question") && has("ground_truth")) return RowFormat::kTrl;
   if (has("prompt")) return RowFormat::kTrl;
   refuse(where,
-         "question and answer (gsm8k), prompt, data_source and reward_model (verl), problem and answer (math), prompt or question and ground_truth, "
+         "question and answer (gsm8k), prompt, data_source and reward_model (verl), problem and answer (math), prompt or question and "
+         "ground_truth, "
          "answer, solution or completion (trl), or messages",
          keys_of(row));
 }

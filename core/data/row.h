@@ -12,7 +12,8 @@
 ///              <<48/2=24>> marks\n#### 1,072"                     source "gsm8k"
 ///   math       problem, with answer and/or a solution that        ground truth: the answer, or the last \boxed{} of the solution; verifier
 ///              ends in \boxed{…}; level, "Level 3" or 3           "math", source "math"
-///   trl        prompt, with ground_truth, answer or solution;     ground truth: the first of these that is there; of a worked solution what
+///   trl        prompt, with ground_truth, answer or solution;     ground truth: the first of these that is there; of a worked solution
+///   what
 ///              question, with ground_truth                        stands after "####" or in the last \boxed{}. Verifier: the row's own
 ///                                                                 `verifier`, or "math".
 ///              prompt, completion                                 nothing to verify; the completion is the answer to learn

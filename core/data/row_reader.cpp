@@ -48,7 +48,8 @@ bool RowReader::Content::next_line(Row& row) {
     if (!too_long && text::trim(line).empty()) continue;
     row.where = file() + ":" + std::to_string(lines->line());
     try {
-      if (too_long) throw InputError(row.where + ": expected a line of at most " + std::to_string(max_row_bytes >> 20) + " MiB, found a longer one");
+      if (too_long)
+        throw InputError(row.where + ": expected a line of at most " + std::to_string(max_row_bytes >> 20) + " MiB, found a longer one");
       row.value = parse_json(line, row.where);
     } catch (const InputError& error) {
       row.problem = error.problems().front();

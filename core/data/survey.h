@@ -30,12 +30,12 @@ struct Spread {
 
 struct Survey {
   uint64_t rows = 0;
-  uint64_t kept = 0;        ///< given to on_question
-  uint64_t bad = 0;         ///< that cannot be read
-  uint64_t too_long = 0;    ///< over max_prompt_bytes or max_prompt_length
-  uint64_t unwritable = 0;  ///< that the template or the tokenizer cannot write
-  uint64_t duplicates = 0;  ///< good rows whose messages and question came before, white space apart; kept unless drop_duplicates
-  std::vector<std::string> problems;            ///< the first 20 of bad and unwritable rows, "FILE:LINE: …"
+  uint64_t kept = 0;                  ///< given to on_question
+  uint64_t bad = 0;                   ///< that cannot be read
+  uint64_t too_long = 0;              ///< over max_prompt_bytes or max_prompt_length
+  uint64_t unwritable = 0;            ///< that the template or the tokenizer cannot write
+  uint64_t duplicates = 0;            ///< good rows whose messages and question came before, white space apart; kept unless drop_duplicates
+  std::vector<std::string> problems;  ///< the first 20 of bad and unwritable rows, "FILE:LINE: …"
   std::vector<std::string> duplicate_examples;  ///< the first 5, "FILE:LINE: as row 7"
   std::map<std::string, uint64_t> sources;      ///< good rows of each; beyond 100 names all others as "…"
   std::map<std::string, uint64_t> verifiers;    ///< likewise; "" : nothing to verify
@@ -46,8 +46,8 @@ struct Survey {
   std::optional<records::Question> example;  ///< the first that is kept
 };
 
-/// Reads all rows, one at a time. `on_question` gets each that is kept, `on_progress` the bytes read and of all files, now and then. What is
-/// held grows by about 60 bytes per row: a hash of 64 bits, and lengths. InputError for files that cannot be read.
+/// Reads all rows, one at a time. `on_question` gets each that is kept, `on_progress` the bytes read and of all files, now and then. What
+/// is held grows by about 60 bytes per row: a hash of 64 bits, and lengths. InputError for files that cannot be read.
 Survey survey_rows(const SurveyOptions& options, const std::function<void(const records::Question&)>& on_question,
                    const std::function<void(uint64_t, uint64_t)>& on_progress);
 

@@ -38,7 +38,8 @@ void add_accuracy(ordered_json& result, const std::vector<QuestionScore>& scores
   ks.push_back(n);
   for (const int64_t k : ks)
     result[fmt::format("pass@{}", k)] = estimate(scores, seed, [k](const QuestionScore& s) { return pass_at_k(s.samples, s.correct, k); });
-  if (n > 1) result[fmt::format("cons@{}", n)] = estimate(scores, seed, [](const QuestionScore& s) { return s.majority_correct ? 1.0 : 0.0; });
+  if (n > 1)
+    result[fmt::format("cons@{}", n)] = estimate(scores, seed, [](const QuestionScore& s) { return s.majority_correct ? 1.0 : 0.0; });
 }
 
 void add_sources(ordered_json& result, const std::vector<QuestionScore>& scores, uint64_t seed) {

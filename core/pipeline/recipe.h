@@ -239,7 +239,8 @@ struct SftStage {
               "tokens of prompt and completion; longer traces are left out and counted");
     v.number("stop_at_accuracy", stop_at_accuracy, config::between(0.0, 1.0),
              "end as soon as an evaluation (every eval.test_freq steps) finds at least this accuracy; 0: only after `epochs`");
-    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps), "steps between evaluations of this stage; -1: eval.test_freq");
+    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps),
+              "steps between evaluations of this stage; -1: eval.test_freq");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing");
     v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss");
     v.section("optim", optim, "optimizer (R1: cosine 5e-5 to 5e-6)");
@@ -281,7 +282,8 @@ struct RlStage {
     v.text("preference_model", preference_model, "stage (reward_model) that scores general answers");
     v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model",
            "a reward_model stage when rewards.preference is above 0", "none");
-    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps), "steps between evaluations of this stage; -1: eval.test_freq");
+    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps),
+              "steps between evaluations of this stage; -1: eval.test_freq");
     v.section("algorithm", algorithm, "objective");
     v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline",
            std::to_string(rollout.n));

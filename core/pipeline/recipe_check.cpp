@@ -426,8 +426,7 @@ void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSe
   for (uint64_t at = 0; at < count; ++at) {
     const records::Question question = from_files ? questions.row(at) : questions.at(at);
     if (use.general && question.category() == records::REASONING)
-      return problem(source_key, "general questions (tasks instruction, safety)",
-                     from_files ? "reasoning questions" : question.source());
+      return problem(source_key, "general questions (tasks instruction, safety)", from_files ? "reasoning questions" : question.source());
     if (use.rollout != nullptr && question.verifier().empty())
       return problem(source_key, "questions with an answer to compare with", "a conversation without one: " + in_quotes(question.text()));
     try {

@@ -162,9 +162,9 @@ struct VerifierEntry {
 
 /// The table of verifiers. A new one: a line here, one in verifier.h, and its name in core/data/row.cpp if rows may ask for it.
 constexpr std::array kVerifiers = {
-    VerifierEntry{"number", verify_number},           VerifierEntry{"exact", verify_exact},   VerifierEntry{"math", verify_math},
-    VerifierEntry{"countdown", verify_countdown},     VerifierEntry{"list", verify_list},
-    VerifierEntry{"instruction", verify_instruction}, VerifierEntry{"refusal", verify_refusal},
+    VerifierEntry{"number", verify_number},       VerifierEntry{"exact", verify_exact}, VerifierEntry{"math", verify_math},
+    VerifierEntry{"countdown", verify_countdown}, VerifierEntry{"list", verify_list},   VerifierEntry{"instruction", verify_instruction},
+    VerifierEntry{"refusal", verify_refusal},
 };
 
 }  // namespace
@@ -192,7 +192,8 @@ std::string vote_of(const records::Question& question, std::string_view answer) 
   Decimal number;
   const bool plain = parse_decimal(question.ground_truth(), number) == NumberStatus::kFound;
   if (plain && last_decimal(answer, number) == NumberStatus::kFound)
-    return (number.negative ? "-" : "") + (number.whole.empty() ? "0" : number.whole) + (number.fraction.empty() ? "" : "." + number.fraction);
+    return (number.negative ? "-" : "") + (number.whole.empty() ? "0" : number.whole) +
+           (number.fraction.empty() ? "" : "." + number.fraction);
   return math ? normalised_math(answer) : std::string();
 }
 

@@ -37,8 +37,8 @@ records::Outcome verify(std::string_view name, std::string_view ground_truth, st
 /// By question.verifier().
 records::Outcome verify(const records::Question& question, std::string_view answer);
 
-/// What an answer counts as in a majority vote: equal for answers that the verifier holds to be the same. Of numbers and mathematics the value
-/// or normalised text, of others the text. "" for no answer: it does not vote.
+/// What an answer counts as in a majority vote: equal for answers that the verifier holds to be the same. Of numbers and mathematics the
+/// value or normalised text, of others the text. "" for no answer: it does not vote.
 std::string vote_of(const records::Question& question, std::string_view answer);
 
 const std::vector<std::string>& verifier_names();

@@ -59,8 +59,7 @@ class RowFile {
 ordered_json example_of(const records::Question& question, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer) {
   const std::vector<int32_t> prompt = data::render_prompt(question, prompt_template, tokenizer);
   std::vector<int32_t> completion;
-  if (!question.answer().empty())
-    completion = text::render_completion(prompt_template, tokenizer, question.solution(), question.answer());
+  if (!question.answer().empty()) completion = text::render_completion(prompt_template, tokenizer, question.solution(), question.answer());
   std::vector<int32_t> ids = prompt, mask(prompt.size(), 0);
   ids.insert(ids.end(), completion.begin(), completion.end());
   mask.insert(mask.end(), completion.size(), 1);
@@ -75,15 +74,17 @@ ordered_json example_of(const records::Question& question, const text::PromptTem
 }
 
 ordered_json report(const data::Survey& survey, const DataOptions& options) {
-  ordered_json result = {{"rows", survey.rows},         {"kept", survey.kept},
-                         {"dropped",
-                          {{"cannot_be_read", survey.bad},
-                           {"too_long", survey.too_long},
-                           {"cannot_be_written", survey.unwritable},
-                           {"duplicates", options.drop_duplicates ? survey.rows - survey.kept - survey.bad - survey.too_long - survey.unwritable
-                                                                  : 0}}},
-                         {"duplicates", survey.duplicates}, {"sources", survey.sources},
-                         {"verifiers", survey.verifiers}};
+  ordered_json result = {
+      {"rows", survey.rows},
+      {"kept", survey.kept},
+      {"dropped",
+       {{"cannot_be_read", survey.bad},
+        {"too_long", survey.too_long},
+        {"cannot_be_written", survey.unwritable},
+        {"duplicates", options.drop_duplicates ? survey.rows - survey.kept - survey.bad - survey.too_long - survey.unwritable : 0}}},
+      {"duplicates", survey.duplicates},
+      {"sources", survey.sources},
+      {"verifiers", survey.verifiers}};
   const auto add = [&](const char* name, const std::optional<data::Spread>& s) {
     if (s) result["lengths"][name] = {{"min", s->min}, {"median", s->median}, {"p95", s->p95}, {"max", s->max}};
   };
@@ -107,8 +108,7 @@ std::string for_screen(std::string text) {
 
 void print_counts(const char* title, const ordered_json& counts) {
   fmt::print("{}:", title);
-  for (const auto& [name, count] : counts.items())
-    fmt::print("  {} {}", name.empty() ? "none" : printable(name), count.get<uint64_t>());
+  for (const auto& [name, count] : counts.items()) fmt::print("  {} {}", name.empty() ? "none" : printable(name), count.get<uint64_t>());
   fmt::print("\n");
 }
 
@@ -193,7 +193,8 @@ void add_data(CLI::App& program, Action& action) {
   auto options = std::make_shared<DataOptions>();
   CLI::App* command = program.add_subcommand("data", "Look at rows before they are trained on, and convert them to one form");
   command->add_option("--input", options->input, "a JSONL or Parquet file, a folder of them, or a pattern")->required();
-  command->add_option("--output", options->output, "write what is kept as JSONL: verl's form, conversations without a ground truth as messages");
+  command->add_option("--output", options->output,
+                      "write what is kept as JSONL: verl's form, conversations without a ground truth as messages");
   command->add_option("--format", options->format, "form of the rows; auto looks at their keys")
       ->check(CLI::IsMember(data::row_format_names()))
       ->capture_default_str();

@@ -144,7 +144,8 @@ void require_one_source(const EvalOptions& options) {
   if (!given("--model")) throw SharedInputError("command line: expected --model or --completions, found neither");
   const int sources = given("--data") + given("--tasks") + given("--suite");
   if (sources != 1)
-    throw SharedInputError(fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
+    throw SharedInputError(
+        fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
 }
 
 void print_result(const EvalOptions& options, const ordered_json& result) {
@@ -194,7 +195,8 @@ int run_eval(EvalOptions options, comm::Communicator& world) {
 
 void add_eval(CLI::App& program, Action& action) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = program.add_subcommand("eval", "Measure a trained model, or answers recorded: pass@1, pass@k, majority vote, form, language");
+  CLI::App* command =
+      program.add_subcommand("eval", "Measure a trained model, or answers recorded: pass@1, pass@k, majority vote, form, language");
   command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model");
   command->add_option("--completions", options->completions,
                       "score answers that are there already, without a model: rows with a ground truth and \"completions\": [\"…\"]");

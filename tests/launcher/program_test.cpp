@@ -253,5 +253,38 @@ TEST_CASE("generate and eval refuse what they cannot read or hold") {
              "--json"}) == 0);
 }
 
+TEST_CASE("eval scores recorded completions without a model, and takes one source of questions") {
+  const std::string recorded = test::golden_path("eval/completions.jsonl");
+  CHECK(run({"eval", "--completions", recorded.c_str(), "--json"}) == 0);
+  CHECK(run({"eval", "--completions", recorded.c_str(), "--template", "r1_zero"}) == 0);
+  CHECK(run({"eval", "--completions", recorded.c_str(), "--samples", "4"}) == 2);
+  CHECK(run({"eval", "--completions", recorded.c_str(), "--model", "x"}) == 2);
+  CHECK(run({"eval", "--completions", "/nowhere"}) == 2);
+  CHECK(run({"eval", "--data", recorded.c_str()}) == 2);
+}
+
+TEST_CASE("eval asks what a suite says, and refuses hidden tests") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string suite = folder / "suite.yaml";
+  std::ofstream(suite) << "name: small\ndata: {tasks: [add:1]}\nquestions: 3\nrollout: {n: 2, max_response_length: 8}\n";
+  CHECK(run({"eval", "--model", folder.path().c_str(), "--suite", suite.c_str(), "--json"}) == 0);
+  CHECK(run({"eval", "--model", folder.path().c_str(), "--suite", suite.c_str(), "--tasks", "add:1"}) == 2);
+  const std::string code = test::source_path("configs/suites/humaneval.yaml");
+  CHECK(run({"eval", "--model", folder.path().c_str(), "--suite", code.c_str()}) == 2);
+}
+
+TEST_CASE("data converts rows to one form and reads them back") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string input = test::golden_path("data/rows.jsonl"), output = folder / "out.jsonl";
+  REQUIRE(run({"data", "--input", input.c_str(), "--output", output.c_str(), "--json"}) == 0);
+  CHECK(read_lines(output).size() == 40);
+  CHECK(run({"data", "--input", output.c_str(), "--format", "verl", "--model", folder.path().c_str(), "--max-prompt-length", "100"}) == 0);
+  CHECK(run({"data", "--input", output.c_str(), "--output", output.c_str()}) == 2);
+  CHECK(run({"data", "--input", output.c_str(), "--max-prompt-length", "100"}) == 2);
+  CHECK(run({"data", "--input", "/nowhere"}) == 2);
+}
+
 }  // namespace
 }  // namespace cohort::launcher

@@ -136,8 +136,7 @@ class RlRun {
     m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
     m["train/num_gen_batches"] = static_cast<double>(rollout.batch.rounds());
     const int64_t test_freq = c_.test_freq(stage_.test_freq);
-    if (test_freq > 0 && (step + 1) % test_freq == 0)
-      add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
+    if (test_freq > 0 && (step + 1) % test_freq == 0) add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
     std::string note = fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean"));
     if (const double* age = m.find("staleness/mean")) note += fmt::format(" staleness {:.1f} dropped {}", *age, rollout.stale);
     if (const double* weight = m.find("rollout_corr/rollout_is_mean"); weight && max_staleness() > 0)

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/base/error.h"
+#include "core/data/row_reader.h"
 #include "core/reward/verifier.h"
 #include "tests/support/golden.h"
 
@@ -74,7 +75,11 @@ TEST_CASE("verl's rows", "[data][jsonl]") {
 
   const records::Question system = parse(
       R"({"data_source":"own","prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}],"reward_model":{"ground_truth":"x"}})");
-  CHECK(system.text() == "Be brief.\nHi");
+  CHECK(system.text() == "Hi");
+  REQUIRE(system.turns_size() == 1);
+  CHECK(system.turns(0).role() == "system");
+  CHECK(system.turns(0).content() == "Be brief.");
+  CHECK(whole_text(system) == "Be brief.\nHi");
   CHECK(system.verifier() == "exact");
 }
 

@@ -221,3 +221,67 @@ TEST_CASE("a config names every task that does not exist", "[data][question_set]
   CHECK(problems("tasks: add:1\nlanguages: [fr]\n") == 1);
   CHECK(problems("tasks: add:1\nsplit: both\nsize: -1\n") == 2);
 }
+
+TEST_CASE("a mix gives each source its share of every stretch, and each row once per pass", "[data][question_set]") {
+  const MixOrder order({3.0, 1.0, 0.5});
+  std::map<size_t, uint64_t> next;
+  for (uint64_t i = 0; i < 9000; ++i) {
+    const MixOrder::Turn turn = order.at(i);
+    REQUIRE(turn.position == next[turn.source]++);
+    for (const auto& [source, share] : {std::pair<size_t, double>{0, 3 / 4.5}, {1, 1 / 4.5}, {2, 0.5 / 4.5}})
+      REQUIRE(std::abs(static_cast<double>(next[source]) - share * static_cast<double>(i + 1)) < 2.0);
+  }
+  // Far out the positions go on without a gap.
+  const MixOrder::Turn far = order.at(uint64_t{1} << 60);
+  CHECK(far.position > (uint64_t{1} << 56));
+  CHECK(MixOrder({1.0}).at(77).position == 77);
+  CHECK(MixOrder({1e-30, 1.0}).at(1'000'000).source == 1);
+
+  const RowsFile many(40), few(7);
+  DataConfig config;
+  config.mix = {{many.config().path, 2.0}, {few.config().path, 1.0}};
+  const QuestionSet set(config, 5);
+  CHECK(set.size() == 0);
+  CHECK(set.rows() == 47);
+  CHECK(set.row(46).text() == "Question 6?");
+  CHECK(set.row(46).id() == 46);
+  const std::vector<std::string> first = texts(set, 0, 60);
+  CHECK(first == texts(QuestionSet(config, 5), 0, 60));  // the position is all the state there is
+  CHECK(first != texts(QuestionSet(config, 6), 0, 60));
+  CHECK(std::set<std::string>(first.begin(), first.end()).size() == 40);  // 40 turns of the first source: all its rows
+  CHECK(set.at(1000).id() == 1000);
+
+  config.size = 10;
+  const QuestionSet repeated(config, 5);
+  CHECK(repeated.size() == 10);
+  CHECK(texts(repeated, 0, 10) == std::vector<std::string>(first.begin(), first.begin() + 10));
+  CHECK(texts(repeated, 10, 10) == texts(repeated, 0, 10));
+  config.path = many.config().path;
+  CHECK_THROWS_AS(QuestionSet(config, 1), InputError);
+}
+
+TEST_CASE("prompts over max_prompt_length are left out and counted", "[data][question_set]") {
+  const RowsFile file(20);  // "Question 7?" has 11 bytes, "Question 17?" 12
+  DataConfig config = file.config();
+  config.max_prompt_length = 14;
+  const PromptLength length = [](const records::Question& question) { return static_cast<int64_t>(question.text().size()) + 3; };
+  const QuestionSet set(config, 1, length);
+  CHECK(set.rows() == 10);
+  CHECK(set.long_rows() == 10);
+  CHECK_THROWS_AS(QuestionSet(config, 1), Fault);
+  config.max_prompt_length = 3;
+  CHECK_THROWS_WITH(QuestionSet(config, 1, length), Catch::Contains("max_prompt_length"));
+}
+
+TEST_CASE("a mix is read from YAML", "[data][question_set]") {
+  const DataConfig config = config::read_config_text<DataConfig>("mix: [{path: a.jsonl, weight: 2}, {path: b}]\n", "x.yaml");
+  REQUIRE(config.mix.size() == 2);
+  CHECK(config.mix[0].weight == 2.0);
+  CHECK(config.paths() == std::vector<std::string>{"a.jsonl", "b"});
+  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("mix: [{path: a, weight: 0}]\n", "x.yaml"), Catch::Contains("weight"));
+  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("mix: [{weight: 1}]\n", "x.yaml"), Catch::Contains("path"));
+  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("path: a\nmix: [{path: a}]\n", "x.yaml"),
+                    Catch::Contains("one of tasks, path and mix"));
+  CHECK_THROWS_WITH(config::read_config_text<DataConfig>("tasks: add:1\nmax_prompt_length: 5\n", "x.yaml"),
+                    Catch::Contains("max_prompt_length"));
+}
