@@ -111,7 +111,8 @@ bool read_line(std::istream& input, std::string& line, const std::string& where)
   line.clear();
   for (int c = input.get(); c != std::char_traits<char>::eof(); c = input.get()) {
     if (c == '\n') return true;
-    if (line.size() == kMaxLineBytes) throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
+    if (line.size() == kMaxLineBytes)
+      throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
     line.push_back(static_cast<char>(c));
   }
   return !line.empty();
@@ -148,8 +149,8 @@ void add_tokenize(CLI::App& program, Action& action) {
   command->add_option("--model", options->model, "folder with tokenizer.json or cohort_tokenizer.json")->required();
   command->add_option("--input", options->input, "JSONL; each row {\"text\": …}, with --decode {\"ids\": […]}")->required();
   command->add_option("--output", options->output, "JSONL in the same order: text and ids, with --decode text; default: standard output");
-  CLI::Option* decode = command->add_flag(
-      "--decode", options->decode, "ids to text; ids without a token give nothing, bytes that are not UTF-8 give U+FFFD");
+  CLI::Option* decode =
+      command->add_flag("--decode", options->decode, "ids to text; ids without a token give nothing, bytes that are not UTF-8 give U+FFFD");
   command->add_flag("--skip-special-tokens", options->skip_special_tokens, "with --decode: without <|im_end|> and the like")->needs(decode);
   command->add_flag("--no-special-tokens", options->no_special_tokens, "without what the tokenizer puts around a text, such as BOS")
       ->excludes(decode);

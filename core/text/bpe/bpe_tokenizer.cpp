@@ -105,9 +105,9 @@ void trim(std::vector<Span>& spans, const std::vector<Edges>& edges, bool keeps_
 struct BpeTokenizer::Sink {
   std::vector<int32_t> ids;
   bool wants_offsets = false;
-  std::vector<Span> spans = {};   // in bytes of the whole text
-  std::vector<Edges> edges = {};  // filled where spans are
-  std::string_view text = {};     // the normalised segment
+  std::vector<Span> spans = {};                  // in bytes of the whole text
+  std::vector<Edges> edges = {};                 // filled where spans are
+  std::string_view text = {};                    // the normalised segment
   const std::vector<Span>* alignment = nullptr;  // of its bytes; null: it is the segment itself
   uint32_t shift = 0;                            // where the segment begins in the whole text
 
