@@ -134,7 +134,7 @@ class CausalLM {
   std::vector<Block> blocks_;
   size_t embedding_, final_norm_, head_ = 0;
   at::Tensor missing_tokens_;  ///< ids; undefined: none
-  Parameter tied_head_;  ///< the embedding's value with a gradient buffer of its own
+  Parameter tied_head_;        ///< the embedding's value with a gradient buffer of its own
 };
 
 }  // namespace cohort::model

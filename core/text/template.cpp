@@ -346,8 +346,7 @@ Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view 
 }
 
 Parsed parse_completion(const PromptTemplate& prompt_template, const Tokenizer& tokenizer, std::span<const int32_t> completion_ids) {
-  if (!completion_ids.empty() && tokenizer.is_end(completion_ids.back()))
-    completion_ids = completion_ids.first(completion_ids.size() - 1);
+  if (!completion_ids.empty() && tokenizer.is_end(completion_ids.back())) completion_ids = completion_ids.first(completion_ids.size() - 1);
   const auto is_stray = [&](int32_t id) {
     return tokenizer.is_special(id) && std::find(kTags.begin(), kTags.end(), tokenizer.piece(id)) == kTags.end();
   };

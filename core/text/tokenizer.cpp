@@ -146,8 +146,9 @@ bool Tokenizer::has_token(int32_t id) const {
 
 int32_t Tokenizer::end_id() const {
   if (table_.end_ids.empty())
-    throw InputError("tokenizer: expected a token that ends an answer, eos_token in tokenizer_config.json or eos_token_id in "
-                     "generation_config.json, found none");
+    throw InputError(
+        "tokenizer: expected a token that ends an answer, eos_token in tokenizer_config.json or eos_token_id in "
+        "generation_config.json, found none");
   return table_.end_ids.front();
 }
 

@@ -53,10 +53,10 @@ struct TokenTable {
     kAdded,    ///< special_id() finds it; decoding writes it
     kSkipped,  ///< the same, but left out where special tokens are skipped
   };
-  std::vector<std::string> pieces;                      ///< by id: the bytes that decode() writes
-  std::vector<Kind> kinds;                              ///< by id
-  std::vector<std::pair<std::string, int32_t>> names;   ///< of the special tokens; sorted by the constructor
-  std::vector<int32_t> end_ids;                         ///< end completions; the first is the one that is written
+  std::vector<std::string> pieces;                     ///< by id: the bytes that decode() writes
+  std::vector<Kind> kinds;                             ///< by id
+  std::vector<std::pair<std::string, int32_t>> names;  ///< of the special tokens; sorted by the constructor
+  std::vector<int32_t> end_ids;                        ///< end completions; the first is the one that is written
   std::optional<int32_t> begin_id, pad_id;
 };
 

@@ -4,11 +4,17 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/config/yaml_reader.h"
+#include "core/model/weights_io.h"
+#include "core/pipeline/stage_graph.h"
 #include "launcher/run_config.h"
 #include "tests/core/base/temp_dir.h"
+#include "tests/support/golden.h"
 
 namespace cohort::launcher {
 namespace {
@@ -413,6 +419,31 @@ TEST_CASE("texts that the tokenizer cannot write") {
         Lines{"c.yaml:1: tokenizer.alphabet: expected 1 to 94 distinct printable ASCII characters, found \"aa\"",
               "c.yaml:7: stages.a.from: expected a stage before this one that makes a model (pretrain, sft, rl), found \"b\", which is no "
               "stage"});
+}
+
+TEST_CASE("the tokenizer of a published model is the one of its folder") {
+  const TempDir folder;
+  model::Architecture architecture = model::architecture_preset("calibration_a");
+  architecture.vocab_size = 800;
+  model::save_model(model::CausalLM(architecture, 1), folder.path());
+  const auto golden = nlohmann::json::parse(read_file(test::golden_path("text/bpe_qwen2.json"), 1 << 20));
+  std::ofstream(folder / "tokenizer.json") << golden["tokenizer"].dump();
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<|im_end|>"})";
+  const std::string path = "model: {path: " + folder.path() + "}\n";
+  const std::string stage =
+      "stages:\n  - name: a\n    type: rl\n    template: plain\n    rollout: {max_response_length: 8}\n    data: {tasks: [add:1]}\n";
+  CHECK(problems("tokenizer: {type: model}\n" + path + stage) == Lines{});
+  CHECK(problems(path + stage) ==
+        Lines{"c.yaml:1: tokenizer.type: expected model, because the model of model.path has a tokenizer.json, found bytes"});
+  CHECK(problems("tokenizer: {type: model}\n" + stage) ==
+        Lines{"c.yaml:1: tokenizer.type: expected bytes or chars where no model.path is set, found model"});
+  const std::string all = "tokenizer: {type: model}\n" + path + stage;
+  const auto hash = [&] { return pipeline::stage_hashes(config::read_config_text<pipeline::Recipe>(all, "c.yaml")); };
+  const auto before = hash();
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<think>"})";
+  CHECK(hash() != before);  // another tokenizer is another result
+  std::ofstream(folder / "tokenizer.json") << "{";
+  CHECK_THAT(problems(all).front(), Catch::Contains("tokenizer.json: expected JSON"));
 }
 
 /// Puts COHORT_DATA back for the tests that come after.

@@ -68,6 +68,40 @@ std::vector<nlohmann::json> read_lines(const std::string& path) {
   return rows;
 }
 
+TEST_CASE("tokenize: text to ids and back, in order") {
+  const TempDir folder;
+  const auto golden = nlohmann::json::parse(read_file(test::golden_path("text/bpe_flags.json"), 1 << 20));
+  std::ofstream(folder / "tokenizer.json") << golden["tokenizer"].dump();
+  const std::string texts = folder / "texts.jsonl", ids = folder / "ids.jsonl", back = folder / "back.jsonl";
+  {
+    std::ofstream file(texts);
+    for (const auto& each : golden["cases"]) file << nlohmann::json{{"text", each["text"]}}.dump() << "\n\n";
+  }
+  REQUIRE(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str(), "--output", ids.c_str(), "--offsets"}) == 0);
+  REQUIRE(run({"tokenize", "--model", folder.path().c_str(), "--input", ids.c_str(), "--output", back.c_str(), "--decode"}) == 0);
+  const auto there = read_lines(ids), again = read_lines(back);
+  REQUIRE(there.size() == golden["cases"].size());
+  for (size_t i = 0; i < there.size(); ++i) {
+    CHECK(there[i]["text"] == golden["cases"][i]["text"]);
+    CHECK(there[i]["ids"] == golden["cases"][i]["ids"]);
+    CHECK(there[i]["offsets"] == golden["cases"][i]["offsets"]);
+    CHECK(again[i]["text"] == golden["cases"][i]["decoded"]);
+  }
+  const std::string bad = folder / "bad.jsonl", none = folder / "none.jsonl";
+  for (const char* row : {"{\"text\": 5}", "{}", "[]", "{\"text\": \"\xFF\"}", "{\"text\": \"\\ud800\"}", "x"}) {
+    std::ofstream(bad) << "{\"text\": \"good\"}\n" << row << "\n";
+    CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", bad.c_str(), "--output", none.c_str()}) == 2);
+    CHECK_FALSE(std::filesystem::exists(none));
+  }
+  for (const char* row : {"{\"ids\": [-1]}", "{\"ids\": [1.5]}", "{\"ids\": 5}", "{\"ids\": [4294967296]}"}) {
+    std::ofstream(bad) << row << "\n";
+    CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", bad.c_str(), "--decode"}) == 2);
+  }
+  CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str(), "--output", texts.c_str()}) == 2);
+  std::ofstream(folder / "tokenizer.json") << std::string(1'000'000, '[');
+  CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str()}) == 2);
+}
+
 TEST_CASE("exit codes: 0 when done, 2 for what the user can mend") {
   const std::string good = test::source_path("configs/smoke.yaml");
   CHECK(run({"--help"}) == 0);

@@ -64,8 +64,8 @@ WordMemory& word_memory() {
 /// How long a byte is in GPT-2's alphabet of printable characters, in which `tokenizers` counts.
 uint32_t alphabet_length(char byte) { return byte >= 0x21 && byte <= 0x7E ? 1 : 2; }
 
-/// Places the tokens from `first` on, which lie in the bytes that have a token, `kept`, by the rule of `tokenizers`: as if what was left out
-/// had stood at the end of the piece, and counted in letters of the alphabet.
+/// Places the tokens from `first` on, which lie in the bytes that have a token, `kept`, by the rule of `tokenizers`: as if what was left
+/// out had stood at the end of the piece, and counted in letters of the alphabet.
 void place_as_published(std::string_view piece, std::string_view kept, std::vector<PlacedToken>& tokens, size_t first) {
   std::vector<uint32_t> byte_at;
   for (uint32_t i = 0; i < piece.size(); ++i) byte_at.insert(byte_at.end(), alphabet_length(piece[i]), i);
@@ -84,8 +84,7 @@ struct BpeModel::Scratch {
   std::vector<Candidate> heap;
 };
 
-BpeModel::BpeModel(const std::array<int32_t, 256>& byte_ids, const std::vector<Merge>& merges)
-    : byte_ids_(byte_ids) {
+BpeModel::BpeModel(const std::array<int32_t, 256>& byte_ids, const std::vector<Merge>& merges) : byte_ids_(byte_ids) {
   static std::atomic<uint64_t> models = 0;
   serial_ = ++models;
   slots_.resize(std::bit_ceil(2 * merges.size() + 2));
@@ -173,7 +172,8 @@ void BpeModel::encode(std::string_view piece, std::vector<PlacedToken>& tokens) 
   const size_t first = tokens.size();
   WordMemory::Word* memory = WordMemory::fits(piece) ? &word_memory().slot(serial_, piece) : nullptr;
   if (memory != nullptr && WordMemory::holds(*memory, serial_, piece)) {
-    for (uint32_t t = 0, begin = 0; t < memory->tokens; begin = memory->ends[t++]) tokens.push_back({memory->ids[t], begin, memory->ends[t]});
+    for (uint32_t t = 0, begin = 0; t < memory->tokens; begin = memory->ends[t++])
+      tokens.push_back({memory->ids[t], begin, memory->ends[t]});
     return;
   }
   start(piece, scratch.symbols);
@@ -187,7 +187,8 @@ void BpeModel::encode(std::string_view piece, std::vector<PlacedToken>& tokens) 
   }
   if (!whole) {
     std::string kept;
-    std::copy_if(piece.begin(), piece.end(), std::back_inserter(kept), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
+    std::copy_if(piece.begin(), piece.end(), std::back_inserter(kept),
+                 [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
     return place_as_published(piece, kept, tokens, first);
   }
   if (memory == nullptr || tokens.size() - first > WordMemory::kMaxTokens) return;

@@ -1,8 +1,9 @@
 #pragma once
 /// The tokenizer of a published model: tokenizer.json with tokenizer_config.json and generation_config.json, in the folder of the model.
 ///
-/// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first step,
-/// the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of characters.
+/// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first
+/// step, the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of
+/// characters.
 
 #include <memory>
 #include <optional>

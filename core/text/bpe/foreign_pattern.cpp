@@ -51,7 +51,8 @@ std::string differs(std::string_view pattern) {
       const std::string_view kind = pattern.substr(i + 2);
       const size_t flags = kind.find_first_of(":)");
       const bool known = kind.starts_with(":") || kind.starts_with("=") || kind.starts_with("!") || kind.starts_with("<=") ||
-                         kind.starts_with("<!") || kind.starts_with(">") || (flags != std::string_view::npos && kind.substr(0, flags) == "i");
+                         kind.starts_with("<!") || kind.starts_with(">") ||
+                         (flags != std::string_view::npos && kind.substr(0, flags) == "i");
       if (!known) return "(?" + std::string(kind.substr(0, 1));
     }
   }
@@ -110,12 +111,12 @@ class ForeignMatcher final : public Matcher {
   }
 
   bool match(std::string_view text, size_t from, pcre2_match_data* data) const {
-    const int result = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK,
-                                   data, limits_.get());
+    const int result =
+        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK, data, limits_.get());
     if (result == PCRE2_ERROR_NOMATCH) return false;
     if (result < 0)
-      throw InputError(fmt::format("{}: expected a pattern that ends in {} steps on each text, found one that does not: {}", where_, kMaxSteps,
-                                   message_of(result)));
+      throw InputError(fmt::format("{}: expected a pattern that ends in {} steps on each text, found one that does not: {}", where_,
+                                   kMaxSteps, message_of(result)));
     return true;
   }
 
@@ -130,13 +131,14 @@ std::unique_ptr<Matcher> make_foreign_matcher(const std::string& pattern, const 
   if (pattern.empty() || pattern.size() > kMaxPatternBytes)
     throw InputError(fmt::format("{}: expected a pattern of 1 to {} bytes, found {}", where, kMaxPatternBytes, pattern.size()));
   if (const std::string construct = differs(pattern); !construct.empty())
-    throw InputError(fmt::format("{}: expected a pattern that PCRE2 and Oniguruma read alike, found {} in \"{}\"", where, printable(construct),
-                                 printable(pattern)));
+    throw InputError(fmt::format("{}: expected a pattern that PCRE2 and Oniguruma read alike, found {} in \"{}\"", where,
+                                 printable(construct), printable(pattern)));
   auto matcher = std::make_unique<ForeignMatcher>(pattern, where);
   char version[24] = "";
   pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
-  log_warn("{}: not one of the patterns known here; PCRE2 with Unicode {} takes it, and characters younger than that may be split otherwise",
-              where, version);
+  log_warn(
+      "{}: not one of the patterns known here; PCRE2 with Unicode {} takes it, and characters younger than that may be split otherwise",
+      where, version);
   return matcher;
 }
 

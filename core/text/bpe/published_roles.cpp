@@ -55,7 +55,8 @@ class Names {
     if (!decoder->is_object()) fail("added_tokens_decoder", "an object", decoder->type_name());
     for (const auto& [key, token] : decoder->items()) {
       const std::string name = "added_tokens_decoder." + printable(key);
-      if (!token.is_object() || !token.contains("content") || !token["content"].is_string()) fail(name, "a token with content", token.type_name());
+      if (!token.is_object() || !token.contains("content") || !token["content"].is_string())
+        fail(name, "a token with content", token.type_name());
       const std::string content = token["content"].get<std::string>();
       const auto id = ids_.find(content);
       if (id == ids_.end()) fail(name, "one of the added_tokens of tokenizer.json", "\"" + printable(content) + "\"");

@@ -185,14 +185,13 @@ constexpr std::string_view kLlama3 =
 constexpr std::string_view kDeepSeekNumbers = R"(\p{N}{1,3})";
 constexpr std::string_view kDeepSeekCjk = "[一-龥぀-ゟ゠-ヿ]+";
 // The newlines are characters in the published file, not escapes.
-constexpr std::string_view kDeepSeekWords =
-    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^)"
-    "\r\n"
-    R"(\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[)"
-    "\r\n"
-    R"(]*|\s*[)"
-    "\r\n"
-    R"(]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kDeepSeekWords = R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^)"
+                                            "\r\n"
+                                            R"(\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[)"
+                                            "\r\n"
+                                            R"(]*|\s*[)"
+                                            "\r\n"
+                                            R"(]+|\s+(?!\S)|\s+)";
 
 /// Matches and gaps → what is kept, by the rules of `tokenizers`: a run of matches is merged with its neighbour only at its first.
 std::vector<Part> apply(Behavior behavior, std::vector<Part> parts) {

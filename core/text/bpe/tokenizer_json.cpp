@@ -18,9 +18,9 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxDepth = 32;
-constexpr size_t kMaxValues = 1 << 20;         // beside vocabulary and merges
-constexpr size_t kMaxTokenBytes = 1 << 14;     // of one token
-constexpr int64_t kSpareIds = 1 << 16;         // ids may go this far beyond the number of tokens
+constexpr size_t kMaxValues = 1 << 20;      // beside vocabulary and merges
+constexpr size_t kMaxTokenBytes = 1 << 14;  // of one token
+constexpr int64_t kSpareIds = 1 << 16;      // ids may go this far beyond the number of tokens
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 // ---- The JSON: vocabulary and merges into flat lists, the rest into a document -------------------------------------------------------
@@ -150,7 +150,8 @@ class Builder : public nlohmann::json_sax<json> {
   }
 
   void refuse_in_part() const {
-    if (part_ == Part::kVocabulary) fail("model.vocab", "an id for each token", "something else for \"" + printable(raw_.text(token_)) + "\"");
+    if (part_ == Part::kVocabulary)
+      fail("model.vocab", "an id for each token", "something else for \"" + printable(raw_.text(token_)) + "\"");
     if (part_ == Part::kMerges) fail(merge_name(), "\"a b\" or [\"a\", \"b\"]", "something else");
   }
 
@@ -258,7 +259,8 @@ class Object {
   }
   void finish() const {
     for (const auto& [key, value] : value_.items())
-      if (!seen_.contains(key)) throw InputError(fmt::format("{}.{}: expected no such key, found {}", where_, printable(key), found(value)));
+      if (!seen_.contains(key))
+        throw InputError(fmt::format("{}.{}: expected no such key, found {}", where_, printable(key), found(value)));
   }
   const std::string& where() const { return where_; }
 
@@ -380,7 +382,8 @@ void Reader::read_vocabulary() {
   for (const auto& [slice, id] : raw_.vocabulary) {
     const std::string_view token = raw_.text(slice);
     if (!ids_.emplace(token, static_cast<int32_t>(id)).second) fail("model.vocab", "each token once", "\"" + printable(token) + "\" again");
-    if (file_.exists[static_cast<size_t>(id)]) fail("model.vocab", "each id once", fmt::format("{} again, for \"{}\"", id, printable(token)));
+    if (file_.exists[static_cast<size_t>(id)])
+      fail("model.vocab", "each id once", fmt::format("{} again, for \"{}\"", id, printable(token)));
     set_piece(static_cast<int32_t>(id), token);
     const std::optional<std::string> bytes = bytes_of_token(token);
     if (!bytes || bytes->empty()) continue;
@@ -446,7 +449,8 @@ void Reader::refuse_merged_specials() const {
     if (token.special) specials.emplace(token.id, token.content);
   for (size_t i = 0; i < file_.merges.size(); ++i)
     if (const auto found = specials.find(file_.merges[i].result); found != specials.end())
-      fail(fmt::format("model.merges[{}]", i), "no merge that makes a special token", "one that makes \"" + printable(found->second) + "\"");
+      fail(fmt::format("model.merges[{}]", i), "no merge that makes a special token",
+           "one that makes \"" + printable(found->second) + "\"");
 }
 
 void Reader::read_normalizer(const json& value, const std::string& where) {

@@ -32,7 +32,8 @@ std::unique_ptr<uint8_t[]> spread_flags() {
 std::vector<Decomposition> composites() {
   std::vector<Decomposition> all;
   std::copy_if(std::begin(kDecompositions), std::end(kDecompositions), std::back_inserter(all), [](const auto& d) { return d.composes; });
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); });
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); });
   return all;
 }
 
@@ -76,8 +77,8 @@ CanonicalParts canonical_parts(char32_t code) {
 
 char32_t canonical_composite(char32_t first, char32_t second) {
   static const std::vector<Decomposition> all = composites();
-  const auto found = std::partition_point(
-      all.begin(), all.end(), [&](const Decomposition& d) { return std::pair(d.first, d.second) < std::pair(first, second); });
+  const auto found = std::partition_point(all.begin(), all.end(),
+                                          [&](const Decomposition& d) { return std::pair(d.first, d.second) < std::pair(first, second); });
   return found != all.end() && found->first == first && found->second == second ? found->code : 0;
 }
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/model/functions.h"
 #include "core/model/logprobs.h"
 
 namespace cohort::generate {
@@ -83,6 +84,27 @@ int count(const std::vector<Group>& groups, records::FinishReason reason) {
 }
 
 }  // namespace
+
+TEST_CASE("an id without token is never sampled, and the trainer agrees", "[generate]") {
+  model::Architecture architecture = model::architecture_preset("calibration_a");
+  architecture.vocab_size = 24;
+  const auto model = std::make_unique<model::CausalLM>(architecture, 3);
+  const auto logits = [&] { return model->logits(at::ones({2, model->architecture().hidden_size})); };
+  const at::Tensor before = logits();
+  const auto best = static_cast<int32_t>(before.select(0, 0).argmax().item<int64_t>());
+  model->set_missing_tokens({best, 1 << 20});
+  const at::Tensor after = logits();
+  CHECK(after.select(0, 0).argmax().item<int64_t>() != best);
+  CHECK(at::softmax(after, 1).select(1, best).sum().item<float>() == 0.0f);
+  const at::Tensor ids = at::full({2}, best == 0 ? 1 : 0, at::kLong);
+  const auto out = model::token_logprob(after, ids, 0.5, model->architecture().vocab_size);
+  CHECK(at::isfinite(out.logprob_N).all().item<bool>());
+  CHECK(at::isfinite(out.entropy_N).all().item<bool>());
+  CHECK(at::allclose(out.logprob_N, at::log_softmax(after.to(at::kDouble) / 0.5, 1).gather(1, ids.unsqueeze(1)).squeeze(1).to(at::kFloat),
+                     1e-5));
+  model->set_missing_tokens({});
+  CHECK(at::equal(logits(), before));
+}
 
 TEST_CASE("every group gets n samples that end for a reason") {
   const std::string family = GENERATE(from_range(kFamilies));

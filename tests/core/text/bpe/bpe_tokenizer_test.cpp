@@ -83,7 +83,8 @@ TEST_CASE("streamed pieces add up to the whole text at every split", "[text][bpe
   RandomStream stream(7, "bpe stream test");
   for (int round = 0; round < 300; ++round) {
     std::vector<int32_t> ids(stream.below(12));
-    for (int32_t& id : ids) id = static_cast<int32_t>(stream.below(round % 2 == 0 ? 256 : static_cast<uint64_t>(tokenizer->vocabulary_size())));
+    for (int32_t& id : ids)
+      id = static_cast<int32_t>(stream.below(round % 2 == 0 ? 256 : static_cast<uint64_t>(tokenizer->vocabulary_size())));
     IncrementalDecoder decoder(*tokenizer);
     std::string text;
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -131,10 +132,10 @@ TEST_CASE("an id without token is empty and known as such", "[text][bpe]") {
 }
 
 TEST_CASE("ends come from the tokenizer's and the generation's configuration", "[text][bpe]") {
-  const auto tokenizer =
-      load(small(), R"({"bos_token": {"content": "<think>"}, "eos_token": "<end>", "pad_token": "c", "add_bos_token": true, "chat_template": "x",
+  const auto tokenizer = load(
+      small(), R"({"bos_token": {"content": "<think>"}, "eos_token": "<end>", "pad_token": "c", "add_bos_token": true, "chat_template": "x",
                         "added_tokens_decoder": {"5": {"content": "<end>"}}})",
-           R"({"eos_token_id": [2, 5]})");
+      R"({"eos_token_id": [2, 5]})");
   CHECK(tokenizer->end_id() == 5);
   CHECK(tokenizer->end_ids() == std::vector<int32_t>{5, 2});
   CHECK(tokenizer->is_end(2));
@@ -171,7 +172,8 @@ TEST_CASE("a configuration that contradicts tokenizer.json is refused", "[text][
 TEST_CASE("a published tokenizer is written as it was read", "[text][bpe]") {
   const TempDir folder, copy;
   const std::string tokenizer = golden("llama3")["tokenizer"].dump(2), config = "{\"eos_token\": \"</s>\"}  ", generation = "{}\n";
-  write(folder, "tokenizer.json", tokenizer), write(folder, "tokenizer_config.json", config), write(folder, "generation_config.json", generation);
+  write(folder, "tokenizer.json", tokenizer), write(folder, "tokenizer_config.json", config),
+      write(folder, "generation_config.json", generation);
   const auto loaded = load_tokenizer(folder.path());
   save_tokenizer(*loaded, copy.path());
   CHECK(read_file(copy / "tokenizer.json", 1 << 20) == tokenizer);

@@ -43,10 +43,10 @@ TEST_CASE("characters compose and marks are ordered", "[text][bpe]") {
 TEST_CASE("a composed character stands for the first that it replaces", "[text][bpe]") {
   std::vector<Span> alignment;
   CHECK(nfc("xe\u0301y", &alignment) == "xéy");
-  CHECK(alignment == std::vector<Span>{{0, 1}, {1, 2}, {1, 2}, {4, 5}});
+  CHECK((alignment == std::vector<Span>{{0, 1}, {1, 2}, {1, 2}, {4, 5}}));
   alignment.clear();
   CHECK(nfc("\u0958", &alignment) == "\u0915\u093C");
-  CHECK(alignment == std::vector<Span>(6, {0, 3}));
+  CHECK((alignment == std::vector<Span>(6, {0, 3})));
 }
 
 TEST_CASE("text that stays is recognised", "[text][bpe]") {

@@ -126,7 +126,9 @@ TEST_CASE("vocabularies and merges that lie are refused", "[text][bpe]") {
       {"/model/merges", {"a c"}, "model.merges[0]: expected tokens of the vocabulary, found \"c\""},
       {"/model/merges", {"b a"}, "model.merges[0]: expected tokens of the vocabulary, found \"ba\""},
       {"/model/merges", {5}, "model.merges[0]: expected \"a b\" or"},
-      {"/added_tokens/0", {{"id", 2}, {"content", "ab"}, {"special", true}}, "model.merges[0]: expected no merge that makes a special token"},
+      {"/added_tokens/0",
+       {{"id", 2}, {"content", "ab"}, {"special", true}},
+       "model.merges[0]: expected no merge that makes a special token"},
   };
   for (const auto& [pointer, value, expected] : table) {
     INFO(pointer << " " << value.dump());
@@ -153,7 +155,8 @@ TEST_CASE("what is hardly JSON is refused", "[text][bpe]") {
   for (int i = 0; i < 1 << 20; ++i) many += "0,";
   CHECK_THAT(problem_with(many + "0]}"), Catch::Contains("expected at most 1048576 values"));
   const std::string whole = good().dump();
-  for (size_t length = 0; length < whole.size(); length += 7) CHECK_THAT(problem_with(whole.substr(0, length)), Catch::Contains("t.json: "));
+  for (size_t length = 0; length < whole.size(); length += 7)
+    CHECK_THAT(problem_with(whole.substr(0, length)), Catch::Contains("t.json: "));
 }
 
 TEST_CASE("a pattern that would never end is stopped", "[text][bpe]") {
