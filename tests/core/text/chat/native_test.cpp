@@ -105,9 +105,11 @@ TEST_CASE("parts say what comes from the messages", "[text][chat]") {
   CHECK(parts_of("deepseek_v3", json::array({user("x"), user("y")})) ==
         std::vector<ChatPart>{{"<s><｜User｜>", false}, {"x", true}, {"<｜User｜>", false}, {"y", true}});
   // A role and a variable are the caller's text too.
-  for (const ChatPart& part :
-       parts_of("llama3.1", json::array({{{"role", "<|eot_id|>"}, {"content", "x"}}}), options(false, {{"date_string", "<|eom_id|>"}})))
-    CHECK(((part.text == "<|eot_id|>" || part.text == "<|eom_id|>" || part.text == "x") == part.from_message));
+  const json messages_of_anyone = json::array({{{"role", "<|eot_id|>"}, {"content", " x "}}});
+  std::vector<std::string> given;
+  for (const ChatPart& part : parts_of("llama3.1", messages_of_anyone, options(false, {{"date_string", "<|eom_id|>"}})))
+    if (part.from_message) given.push_back(part.text);
+  CHECK(given == std::vector<std::string>{"<|eom_id|>", "<|eot_id|>", "x"});
 }
 
 TEST_CASE("Llama's system turn has the date", "[text][chat]") {
@@ -136,7 +138,7 @@ TEST_CASE("what a template cannot write is an error that names it", "[text][chat
   CHECK_THAT(problem_with("llama3.2", json::array({{{"role", "assistant"}, {"tool_calls", json::array()}}})),
              Catch::Contains("a list of one call"));
   CHECK(problem_with("chatml", json::object()) == "messages: expected a list, found object");
-  CHECK(problem_with("chatml", json::array({"x"})) == "messages[0]: expected an object, found \\\"x\\\"");
+  CHECK(problem_with("chatml", json::array({"x"})) == "messages[0]: expected an object, found \"x\"");
   CHECK_THAT(problem_with("chatml", json::array(), options(true, json::array())), Catch::Contains("variables: expected an object"));
   CHECK_THAT(problem_with("chatml", json::array(), options(true, {{"bos_token", "x"}})), Catch::Contains("variables.bos_token"));
   CHECK(chat::native_template_named("qwen") == nullptr);
