@@ -60,7 +60,7 @@ class WorkReader {
   }
 
   void fill(const pipeline::RlStage& body) {
-    set_sampling(body.rollout, body.train_batch_size, prompt_lengths(recipe_, body.data, body.prompt_template));
+    set_sampling(body.rollout, body.train_batch_size, prompt_lengths(recipe_, body.data, body.prompt));
     work_.sequences = body.train_batch_size * body.rollout.n;
     work_.passes = body.algorithm.ppo_epochs;
     work_.optimizer_steps = body.train_batch_size / body.ppo_mini_batch_size;
@@ -71,12 +71,12 @@ class WorkReader {
   }
 
   void fill(const pipeline::RejectionSamplingStage& body) {
-    set_sampling(body.rollout, body.questions, prompt_lengths(recipe_, body.data, body.prompt_template));
+    set_sampling(body.rollout, body.questions, prompt_lengths(recipe_, body.data, body.prompt));
   }
 
   /// The comparisons are trained; that the policy is sampled once, before, is in the memory.
   void fill(const pipeline::RewardModelStage& body) {
-    set_lengths(prompt_lengths(recipe_, body.data, body.prompt_template), body.rollout.max_response_length);
+    set_lengths(prompt_lengths(recipe_, body.data, body.prompt), body.rollout.max_response_length);
     work_.sequences = 2 * body.batch_size;
     work_.sampled_policy = true;
   }

@@ -74,6 +74,16 @@ int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens) {
   return tokens * per_token * kFloat;
 }
 
+int64_t rounded_weights_bytes(const model::Architecture& a) {
+  const int64_t kv_b = a.uses_mla() ? a.num_attention_heads * (a.qk_nope_head_dim + a.v_head_dim) * a.kv_lora_rank : 0;
+  int64_t copied = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
+    copied += 2 * kv_b;
+    if (a.is_moe_layer(layer)) copied += a.n_routed_experts * 3 * a.hidden_size * a.moe_intermediate_size;
+  }
+  return copied * kFloat;
+}
+
 int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {
   const bool experts = a.is_moe_layer(a.num_hidden_layers - 1);
   const int64_t intermediate = experts ? a.n_shared_experts * a.moe_intermediate_size : a.intermediate_size;

@@ -36,6 +36,10 @@ int64_t layer_activation_bytes(const model::Architecture& a, int64_t tokens);
 /// What the CPU's bf16 keeps on top of activation_bytes: each product keeps its own rounded copy of its input and of its result, in fp32.
 int64_t rounded_copies_bytes(const model::Architecture& a, int64_t tokens);
 
+/// Weights of which bf16 keeps rounded copies for the backward pass, in fp32: routed experts, and kv_b_proj of MLA, one copy for each of
+/// its halves. Other products round while they read.
+int64_t rounded_weights_bytes(const model::Architecture& a);
+
 /// Gradients of values, at the moment when nothing of the forward pass is freed yet: the largest of the head's, V per predicted token, and
 /// of the last layer's feed-forward, 3 F + 2 D (experts run one after the other, so only a shared one counts: 3 I · shared + 2 D).
 int64_t backward_bytes(const model::Architecture& a, int64_t tokens, int64_t trained);

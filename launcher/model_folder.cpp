@@ -3,42 +3,71 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
+#include "core/model/end_tokens.h"
 #include "core/model/weights_io.h"
 
 namespace cohort::launcher {
 namespace {
 
-std::string template_of(const std::string& folder) {
-  const std::string path = folder + "/cohort_model.json";
-  const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
-  if (!object.is_object() || !object.contains("template") || !object["template"].is_string())
-    throw InputError(path + ": template: expected the name of a prompt template, found none");
-  const std::string name = object["template"].get<std::string>();
-  if (!text::is_template(name))
-    throw InputError(path + ": template: expected one of " + join(text::template_names()) + ", found \"" + printable(name) + "\"");
-  return name;
+bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
+
+void check_tokenizer(const ModelFolder& m, const std::string& folder) {
+  const int64_t vocabulary = m.model->architecture().vocab_size;
+  if (vocabulary < m.tokenizer->vocabulary_size())
+    throw InputError(
+        fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
+  m.model->set_missing_tokens(m.tokenizer->missing_ids());
+  if (m.prompt_template) m.prompt_template->render("?", *m.tokenizer);  // throws where they do not fit
 }
 
 }  // namespace
 
-ModelFolder load_model_folder(const std::string& folder, const std::string& template_name) {
+text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
+  const std::string path = folder + "/cohort_model.json";
+  if (has_file(folder, "cohort_model.json")) {
+    const text::PromptConfig own = text::prompt_from_json(parse_json(read_file(path, 1 << 20), path), path);
+    if (template_name.empty() || template_name == own.name) return own;
+  }
+  text::PromptConfig prompt;
+  prompt.name = template_name;
+  if (template_name.empty() && has_file(folder, text::kPublishedTokenizerFile)) prompt.name = "model";
+  if (prompt.name.empty()) throw InputError(path + ": expected a file that names a prompt template, or --template, found neither");
+  return prompt;
+}
+
+ModelFolder load_model_folder(const std::string& folder, const std::string& template_name, model::ComputeType type) {
   ModelFolder result;
-  result.prompt_template = &text::find_template(template_name.empty() ? template_of(folder) : template_name);
+  const text::PromptConfig prompt = folder_prompt(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
-  result.model = model::load_model(folder);
-  const int64_t vocabulary = result.model->architecture().vocab_size;
-  if (vocabulary < result.tokenizer->vocabulary_size())
-    throw InputError(fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder,
-                                 result.tokenizer->vocabulary_size(), vocabulary));
-  result.model->set_missing_tokens(result.tokenizer->missing_ids());
-  result.prompt_template->render("", *result.tokenizer);  // throws where they do not fit
+  result.prompt_template = text::make_prompt_template(prompt, *result.tokenizer);
+  result.model = model::load_model(folder, type);
+  check_tokenizer(result, folder);
+  result.end_ids = result.tokenizer->end_ids();
   return result;
+}
+
+ModelFolder load_published_folder(const std::string& folder, const std::string& template_name, model::ComputeType type,
+                                  bool with_tokenizer) {
+  ModelFolder result;
+  if (with_tokenizer && (!template_name.empty() || text::has_tokenizer(folder))) result.tokenizer = text::load_tokenizer(folder);
+  if (result.tokenizer && (!template_name.empty() || has_file(folder, "cohort_model.json")))
+    result.prompt_template = text::make_prompt_template(folder_prompt(folder, template_name), *result.tokenizer);
+  result.model = model::load_model(folder, type);
+  if (result.tokenizer) check_tokenizer(result, folder);
+  result.end_ids = result.tokenizer ? result.tokenizer->end_ids() : std::vector<int32_t>();
+  if (result.end_ids.empty()) result.end_ids = model::read_end_tokens(folder, result.model->architecture().vocab_size);
+  return result;
+}
+
+model::ComputeType compute_type_named(const std::string& dtype) {
+  return dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
 }
 
 int64_t answer_length(int64_t positions, int64_t prompt, int64_t wanted, int64_t fallback) {

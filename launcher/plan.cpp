@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/data/prompt.h"
 #include "core/reward/reward.h"
 
 namespace cohort::launcher {
@@ -39,8 +40,8 @@ class Planner {
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
   void divide_weights();
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
-  PromptLengths prompt_lengths(const data::DataConfig& data, const std::string& template_name) const {
-    return launcher::prompt_lengths(recipe_, data, template_name);
+  PromptLengths prompt_lengths(const data::DataConfig& data, const text::PromptConfig& prompt) const {
+    return launcher::prompt_lengths(recipe_, data, prompt);
   }
   StepPlan step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const;
   std::optional<ExamplePlan> example_of(const pipeline::RlStage& body) const;
@@ -84,7 +85,8 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
   const int64_t micro = micro_batch(sequences);
   result_.memory.add("gradients", gradient_bytes(shape_.parameters(), recipe_.trainer.reduction_slots / trainers_));
   result_.memory.add("moments", 2 * weights(shape_) / (recipe_.trainer.optimizer_sharding == "zero1" ? trainers_ : 1));
-  if (recipe_.model.dtype == "bf16") result_.memory.add("rounded weights", weights(shape_));
+  const int64_t rounded = recipe_.model.dtype == "bf16" ? rounded_weights_bytes(shape_) : 0;
+  if (rounded > 0) result_.memory.add("rounded weights", rounded);
   const int64_t tokens = micro * (prompt + completion);
   const bool recompute = recipe_.trainer.recompute == "layer";
   int64_t activations =
@@ -116,7 +118,7 @@ void Planner::fill(const pipeline::PretrainStage& body) {
 void Planner::fill(const pipeline::SftStage& body) { add_training(body.batch_size, 0, body.max_length); }
 
 void Planner::fill(const pipeline::RlStage& body) {
-  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt);
   add_training(body.ppo_mini_batch_size * body.rollout.n, prompts.longest, body.rollout.max_response_length);
   if (body.algorithm.needs_reference()) result_.memory.add("reference", weights(shape_));
   if (!body.preference_model.empty())
@@ -129,11 +131,11 @@ void Planner::fill(const pipeline::RlStage& body) {
 }
 
 void Planner::fill(const pipeline::RejectionSamplingStage& body) {
-  add_sampling(body.rollout, body.questions, ranks_, prompt_lengths(body.data, body.prompt_template).longest);
+  add_sampling(body.rollout, body.questions, ranks_, prompt_lengths(body.data, body.prompt).longest);
 }
 
 void Planner::fill(const pipeline::RewardModelStage& body) {
-  const PromptLengths prompts = prompt_lengths(body.data, body.prompt_template);
+  const PromptLengths prompts = prompt_lengths(body.data, body.prompt);
   result_.memory.add("sampled policy", weights(shape_));
   add_training(2 * body.batch_size, prompts.longest + body.rollout.max_response_length, 0);
   add_sampling(body.rollout, body.questions, ranks_, prompts.longest);
@@ -152,8 +154,8 @@ StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& pr
 
 /// The first question that has an answer of its own.
 std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) const {
-  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed));
-  const text::PromptTemplate& prompt_template = text::find_template(body.prompt_template);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(body.prompt, *tokenizer_);
+  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed), data::prompt_length(prompt_template, *tokenizer_));
   reward::RewardConfig rewards = body.rewards;
   rewards.preference = 0.0;  // no model here
   const reward::Scorer scorer(rewards, prompt_template, *tokenizer_, body.rollout.max_response_length);
@@ -180,13 +182,13 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 
 }  // namespace
 
-PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const std::string& template_name) {
+PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const text::PromptConfig& prompt) {
   const auto tokenizer = pipeline::recipe_tokenizer(recipe);
-  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed));
-  const text::PromptTemplate& prompt_template = text::find_template(template_name);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, *tokenizer);
+  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed), data::prompt_length(prompt_template, *tokenizer));
   PromptLengths lengths;
   for (uint64_t i = 0; i < kProbes; ++i) {
-    const auto length = static_cast<int64_t>(prompt_template.render(questions.at(i).text(), *tokenizer).size());
+    const auto length = static_cast<int64_t>(data::render_prompt(questions.at(i), prompt_template, *tokenizer).size());
     lengths.longest = std::max(lengths.longest, length);
     lengths.mean += length;
   }

@@ -49,7 +49,7 @@ struct PromptLengths {
   int64_t longest = 0;
   int64_t mean = 0;
 };
-PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataConfig& data, const std::string& template_name);
+PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataConfig& data, const text::PromptConfig& prompt);
 
 /// Longest prompt and completion of the first documents of a pretraining corpus.
 std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const pipeline::PretrainStage& stage);

@@ -3,14 +3,15 @@
 #
 #   scripts/setup.sh [--tests]     --tests: what the tests need, too
 #
-# System packages come through apt (as root, or through sudo). LibTorch comes out of the PyPI wheel into .deps/ and nowhere else;
-# an existing one is used where COHORT_TORCH_ROOT names it (the folder with include/ and lib/).
+# System packages come through apt (as root, or through sudo). LibTorch and Apache Arrow come out of their PyPI wheels into .deps/ and nowhere
+# else; existing ones are used where COHORT_TORCH_ROOT (the folder with include/ and lib/) and COHORT_ARROW_ROOT (the wheel's folder) name them.
 # COHORT_SKIP_SETUP=1: the machine has been made ready in another way (scripts/offline_kit.sh, modules, a container): nothing is done here,
 # and what is missing after all is named by CMake.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH_VERSION=2.11.0
+ARROW_VERSION=26.0.1
 CUDA_RUNTIME="nvidia-cuda-runtime>=13.0,<13.1"  # what libtorch_cpu.so of this version loads, with or without a GPU
 CUDA_CUPTI="nvidia-cuda-cupti>=13.0,<13.1"
 PACKAGES=(
@@ -99,6 +100,27 @@ install_torch() {
   rm -rf "$temporary"
 }
 
+# ---- Arrow, for Parquet files ----
+has_arrow() { [ -f "$1/include/parquet/arrow/reader.h" ] && compgen -G "$1/libarrow.so.[0-9]*" >/dev/null && compgen -G "$1/libparquet.so.[0-9]*" >/dev/null; }
+
+install_arrow() {
+  local root=${COHORT_ARROW_ROOT:-}
+  if [ -n "$root" ]; then
+    has_arrow "$root" || fail "COHORT_ARROW_ROOT=$root has no include/parquet/arrow/reader.h, libarrow.so.* and libparquet.so.*"
+    return
+  fi
+  has_arrow .deps/arrow && [ "$(cat .deps/arrow/cohort_version 2>/dev/null)" = "$ARROW_VERSION" ] && return
+  say "downloading Apache Arrow $ARROW_VERSION (50 MB, once)"
+  local temporary
+  temporary=$(mktemp -d .deps/unfinished.XXXXXX)
+  fetch_wheel "pyarrow==$ARROW_VERSION" "$temporary" 'pyarrow/include/arrow/*' 'pyarrow/include/parquet/*' \
+    'pyarrow/libarrow.so.*' 'pyarrow/libparquet.so.*'
+  echo "$ARROW_VERSION" >"$temporary/pyarrow/cohort_version"
+  rm -rf .deps/arrow
+  mv "$temporary/pyarrow" .deps/arrow
+  rm -rf "$temporary"
+}
+
 has_cuda_libraries() {
   local folder
   for folder in .deps/nvidia/cu13/lib "${COHORT_TORCH_ROOT:-.deps/torch}/../nvidia/cu13/lib" /usr/local/cuda-13.0/lib64 /usr/local/cuda-13/lib64 /usr/local/cuda/lib64; do
@@ -132,5 +154,6 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! type cmake ninja mpirun p
 fi
 if compgen -G '.deps/unfinished.*' >/dev/null; then rm -rf .deps/unfinished.*; fi  # of an interrupted run
 install_torch
+install_arrow
 install_cuda_libraries
 say "ready"

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/data/prompt.h"
 
 namespace cohort::data {
 namespace {
@@ -30,7 +31,7 @@ records::Demonstration demonstrate(const records::Question& question, const text
   if (question.answer().empty())
     throw Fault("question " + std::to_string(question.id()) + " of " + question.source() + " has no answer to show");
   records::Demonstration demonstration;
-  const std::vector<int32_t> prompt = prompt_template.render(question.text(), tokenizer);
+  const std::vector<int32_t> prompt = render_prompt(question, prompt_template, tokenizer);
   const std::vector<int32_t> completion =
       text::render_completion(prompt_template, tokenizer, with_solution ? question.solution() : "", question.answer());
   demonstration.mutable_prompt_ids()->Add(prompt.begin(), prompt.end());
@@ -46,7 +47,7 @@ PretrainCorpus::PretrainCorpus(const DataConfig& data, const PretrainMixture& mi
       reasoning_questions_(data, seed),
       general_questions_(general_data(data, mixture), seed),
       seed_(seed) {
-  if (!data.path.empty()) throw InputError("data.path: expected generated tasks for pretraining, found \"" + data.path + "\"");
+  if (data.from_files()) throw InputError("data.path: expected generated tasks for pretraining, found \"" + join(data.paths()) + "\"");
   if (mixture.templates.empty()) throw InputError("mixture.templates: expected at least one template, found none");
   for (const std::string& name : mixture.templates) templates_.push_back(&text::find_template(name));
 }

@@ -1,12 +1,12 @@
 #include "core/data/question_set.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <cmath>
 #include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/random.h"
-#include "core/data/jsonl.h"
+#include "core/data/row_reader.h"
 
 namespace cohort::data {
 namespace {
@@ -33,11 +33,7 @@ uint64_t shuffled_position(uint64_t position, uint64_t n, const RandomStream& or
   return position;
 }
 
-RowFormat row_format(const std::string& name) {
-  if (name == "verl") return RowFormat::kVerl;
-  if (name == "gsm8k") return RowFormat::kGsm8k;
-  return RowFormat::kAuto;
-}
+constexpr size_t kProblemsShown = 20;
 
 }  // namespace
 
@@ -45,20 +41,23 @@ struct QuestionSet::Content {
   DataConfig config;
   uint64_t seed = 0;
   std::vector<TaskSpec> tasks;
-  std::vector<double> cumulative;  // of the weights, the last is 1
-  Rows rows;
+  std::vector<double> cumulative;                       // of the weights, the last is 1
+  std::vector<std::vector<records::Question>> sources;  // of files: one, or those of the mix
+  MixOrder order{{1.0}};
+  uint64_t bad_rows = 0;
   uint64_t long_rows = 0;
+  std::vector<std::string> problems;
 
-  bool from_file() const { return !config.path.empty(); }
   bool in_split(std::string_view task, std::string_view key) const {
     if (config.split == "all" || task == "echo_digit") return true;
     return is_held_out(task, key) == (config.split == "test");
   }
   void load_tasks();
-  void load_rows();
+  void load_files(const PromptLength& prompt_length);
+  std::vector<records::Question> load_source(const std::string& path, const PromptLength& prompt_length);
   const TaskSpec& draw_task(double uniform) const;
   TaskItem draw(uint64_t position, std::string_view language, const Mistakes& mistakes) const;
-  records::Question row(uint64_t i) const;
+  const records::Question& at(uint64_t i) const;
 };
 
 void QuestionSet::Content::load_tasks() {
@@ -72,15 +71,31 @@ void QuestionSet::Content::load_tasks() {
   for (double& weight : cumulative) weight /= cumulative.back();
 }
 
-void QuestionSet::Content::load_rows() {
-  const std::string path = resolve_data_path(config.path);
-  rows = read_rows(path, row_format(config.format), config.skip_bad_rows);
+void QuestionSet::Content::load_files(const PromptLength& prompt_length) {
+  if (config.max_prompt_length > 0 && !prompt_length) throw Fault("data.max_prompt_length is set and nothing tells the lengths");
+  for (const std::string& path : config.paths()) sources.push_back(load_source(path, prompt_length));
+  std::vector<double> weights;
+  for (const DataSource& source : config.mix) weights.push_back(source.weight);
+  if (!weights.empty()) order = MixOrder(weights);
+}
+
+std::vector<records::Question> QuestionSet::Content::load_source(const std::string& path, const PromptLength& prompt_length) {
+  Rows rows = read_rows(path, row_format(config.format), config.skip_bad_rows);
   std::vector<records::Question>& questions = rows.questions;
-  const auto limit = static_cast<size_t>(config.max_prompt_bytes);
-  if (limit > 0) long_rows = std::erase_if(questions, [&](const records::Question& question) { return question.text().size() > limit; });
-  std::erase_if(questions, [&](const records::Question& question) { return !in_split("row", question.text()); });
-  if (config.size > 0 && questions.size() > static_cast<size_t>(config.size)) questions.resize(static_cast<size_t>(config.size));
-  if (questions.empty()) throw InputError(path + ": expected a question within max_prompt_bytes and split, found none");
+  const auto too_long = [&](const records::Question& question) {
+    if (config.max_prompt_bytes > 0 && whole_text(question).size() > static_cast<size_t>(config.max_prompt_bytes)) return true;
+    return config.max_prompt_length > 0 && prompt_length(question) > config.max_prompt_length;
+  };
+  long_rows += std::erase_if(questions, too_long);
+  std::erase_if(questions, [&](const records::Question& question) { return !in_split("row", whole_text(question)); });
+  if (config.mix.empty() && config.size > 0 && questions.size() > static_cast<size_t>(config.size))
+    questions.resize(static_cast<size_t>(config.size));
+  if (questions.empty())
+    throw InputError(path + ": expected a question within max_prompt_bytes, max_prompt_length and split, found none");
+  bad_rows += rows.bad_rows;
+  for (std::string& problem : rows.problems)
+    if (problems.size() < kProblemsShown) problems.push_back(std::move(problem));
+  return std::move(questions);
 }
 
 const TaskSpec& QuestionSet::Content::draw_task(double uniform) const {
@@ -101,21 +116,29 @@ TaskItem QuestionSet::Content::draw(uint64_t position, std::string_view language
   throw Fault("task " + task.name + ":" + std::to_string(task.level) + " has no question in the split " + config.split);
 }
 
-records::Question QuestionSet::Content::row(uint64_t i) const {
-  const uint64_t n = rows.questions.size();
-  uint64_t position = i % n;
-  if (config.shuffle) position = shuffled_position(position, n, RandomStream(seed, "question/shuffle", {i / n}));
-  return rows.questions[position];
+const records::Question& QuestionSet::Content::at(uint64_t i) const {
+  if (!config.mix.empty() && config.size > 0) i %= static_cast<uint64_t>(config.size);
+  const MixOrder::Turn turn = order.at(i);
+  const std::vector<records::Question>& rows = sources[turn.source];
+  const uint64_t n = rows.size(), epoch = turn.position / n;
+  uint64_t position = turn.position % n;
+  if (!config.shuffle) return rows[position];
+  // Each source of a mix has orders of its own.
+  const RandomStream stream = config.mix.empty() ? RandomStream(seed, "question/shuffle", {epoch})
+                                                 : RandomStream(seed, "question/mix", {epoch, turn.source});
+  return rows[shuffled_position(position, n, stream)];
 }
 
-QuestionSet::QuestionSet(const DataConfig& config, uint64_t seed) : content_(std::make_unique<Content>()) {
+QuestionSet::QuestionSet(const DataConfig& config, uint64_t seed, const PromptLength& prompt_length)
+    : content_(std::make_unique<Content>()) {
   content_->config = config;
   content_->seed = seed;
-  if (config.split == "auto") content_->config.split = content_->from_file() ? "all" : "train";
-  if (config.tasks.empty() == config.path.empty())
-    throw InputError(std::string("data.tasks: expected tasks or a path, found ") + (config.path.empty() ? "neither" : "both"));
-  if (content_->from_file()) {
-    content_->load_rows();
+  if (config.split == "auto") content_->config.split = config.from_files() ? "all" : "train";
+  const int given = !config.tasks.empty() + !config.path.empty() + !config.mix.empty();
+  if (given != 1)
+    throw InputError(std::string("data.tasks: expected one of tasks, path and mix, found ") + (given == 0 ? "none" : "several"));
+  if (config.from_files()) {
+    content_->load_files(prompt_length);
   } else {
     content_->load_tasks();
   }
@@ -126,14 +149,14 @@ QuestionSet::QuestionSet(QuestionSet&&) noexcept = default;
 QuestionSet& QuestionSet::operator=(QuestionSet&&) noexcept = default;
 
 records::Question QuestionSet::at(uint64_t i) const {
-  if (!content_->from_file()) return item_at(i).question;
-  records::Question question = content_->row(i);
+  if (!content_->config.from_files()) return item_at(i).question;
+  records::Question question = content_->at(i);
   question.set_id(i);
   return question;
 }
 
 TaskItem QuestionSet::item_at(uint64_t i, std::string_view language, const Mistakes& mistakes) const {
-  if (content_->from_file()) throw Fault("questions of a file have no steps");
+  if (content_->config.from_files()) throw Fault("questions of files have no steps");
   const uint64_t n = size();
   TaskItem item = content_->draw(n == 0 ? i : i % n, language, mistakes);
   item.question.set_id(i);
@@ -141,25 +164,64 @@ TaskItem QuestionSet::item_at(uint64_t i, std::string_view language, const Mista
 }
 
 uint64_t QuestionSet::size() const {
-  return content_->from_file() ? content_->rows.questions.size() : static_cast<uint64_t>(content_->config.size);
+  return content_->config.path.empty() ? static_cast<uint64_t>(content_->config.size) : rows();
 }
 
-uint64_t QuestionSet::bad_rows() const { return content_->rows.bad_rows; }
-const std::vector<std::string>& QuestionSet::problems() const { return content_->rows.problems; }
+uint64_t QuestionSet::rows() const {
+  uint64_t count = 0;
+  for (const auto& source : content_->sources) count += source.size();
+  return count;
+}
+
+records::Question QuestionSet::row(uint64_t row) const {
+  uint64_t at = row;
+  for (const auto& source : content_->sources) {
+    if (at < source.size()) {
+      records::Question question = source[at];
+      question.set_id(row);
+      return question;
+    }
+    at -= source.size();
+  }
+  throw Fault("no row " + std::to_string(row));
+}
+
+uint64_t QuestionSet::bad_rows() const { return content_->bad_rows; }
+const std::vector<std::string>& QuestionSet::problems() const { return content_->problems; }
 uint64_t QuestionSet::long_rows() const { return content_->long_rows; }
+
+MixOrder::MixOrder(const std::vector<double>& weights) {
+  constexpr double kWhole = 4294967296.0;  // 2^32
+  double rest = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (const double weight : weights) {
+    share_.push_back(static_cast<uint64_t>(std::clamp(std::round(weight / rest * kWhole), 1.0, kWhole)));
+    rest -= weight;
+  }
+  share_.back() = static_cast<uint64_t>(kWhole);  // of what is left the last one has all
+}
+
+MixOrder::Turn MixOrder::at(uint64_t i) const {
+  // floor(i * share / 2^32) without overflow.
+  const auto before = [](uint64_t position, uint64_t share) {
+    return (position >> 32) * share + (((position & 0xFFFFFFFFu) * share) >> 32);
+  };
+  for (size_t source = 0;; ++source) {
+    const uint64_t mine = before(i, share_[source]);
+    if (before(i + 1, share_[source]) > mine) return {source, mine};
+    i -= mine;
+  }
+}
+
+std::vector<std::string> DataConfig::paths() const {
+  if (mix.empty()) return {path};
+  std::vector<std::string> all;
+  for (const DataSource& source : mix) all.push_back(source.path);
+  return all;
+}
 
 bool DataConfig::valid_languages(const std::vector<std::string>& languages) {
   const auto known = [](const std::string& language) { return language == "en" || language == "zh"; };
   return !languages.empty() && std::all_of(languages.begin(), languages.end(), known);
-}
-
-std::string resolve_data_path(const std::string& path) {
-  const std::string variable = "$COHORT_DATA";
-  if (!path.starts_with(variable + "/")) return path;
-  const char* folder = std::getenv("COHORT_DATA");
-  if (folder == nullptr || *folder == '\0')
-    throw InputError("data.path: expected the environment variable COHORT_DATA to name a folder for \"" + path + "\", found it unset");
-  return folder + path.substr(variable.size());
 }
 
 }  // namespace cohort::data

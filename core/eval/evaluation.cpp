@@ -3,7 +3,12 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
+
+#include "core/data/prompt.h"
+#include "core/eval/report.h"
+#include "core/reward/verifier.h"
 
 namespace cohort::eval {
 
@@ -14,7 +19,7 @@ std::vector<records::Group> ask(const data::QuestionSet& questions, int64_t begi
     records::Group g;
     g.set_id(first_id + static_cast<uint64_t>(i));
     *g.mutable_question() = questions.at(static_cast<uint64_t>(i));
-    for (int32_t id : prompt_template.render(g.question().text(), tokenizer)) g.add_prompt_ids(id);
+    for (int32_t id : data::render_prompt(g.question(), prompt_template, tokenizer)) g.add_prompt_ids(id);
     groups.push_back(std::move(g));
   }
   return groups;
@@ -30,6 +35,15 @@ void answer(std::vector<records::Group>& groups, model::CausalLM& model, const t
 void score(records::Group& group, const reward::Scorer& scorer) {
   scorer.score(group);
   for (records::Sample& s : *group.mutable_samples()) s.set_response_length(static_cast<uint32_t>(s.response_ids_size()));
+}
+
+void add_votes(std::vector<records::Group>& groups, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer) {
+  for (records::Group& group : groups) {
+    for (records::Sample& sample : *group.mutable_samples()) {
+      const std::span<const int32_t> ids(sample.response_ids().data(), static_cast<size_t>(sample.response_ids_size()));
+      sample.set_vote(reward::vote_of(group.question(), text::parse_completion(prompt_template, tokenizer, ids).answer));
+    }
+  }
 }
 
 records::Group summary_of(const records::Group& group) {
@@ -71,6 +85,7 @@ records::EvalResult summarise(const std::vector<records::Group>& groups) {
   put("helpfulness", [&](double x) { result.set_helpfulness(x); });
   put("safety", [&](double x) { result.set_safety(x); });
   put("length", [&](double x) { result.set_response_length(x); });
+  for (records::SourceAccuracy& source : accuracy_by_source(groups)) *result.add_sources() = std::move(source);
   return result;
 }
 

@@ -23,11 +23,14 @@ void answer(std::vector<records::Group>& groups, model::CausalLM& model, const t
 /// Scores the answers of a group, which must be done, in place.
 void score(records::Group& group, const reward::Scorer& scorer);
 
+/// Notes what each answer counts as in a majority vote (reward::vote_of). Before summary_of(), which drops the answers.
+void add_votes(std::vector<records::Group>& groups, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer);
+
 /// A copy without token ids and log-probabilities: what is counted and logged.
 records::Group summary_of(const records::Group& group);
 
 /// Means over samples: accuracy, format, language and response length of the reasoning questions (of all questions where there are none of
-/// them); helpfulness, safety and preference of the general ones they apply to.
+/// them); helpfulness, safety and preference of the general ones they apply to; accuracy by source, for which groups need votes.
 records::EvalResult summarise(const std::vector<records::Group>& groups);
 
 }  // namespace cohort::eval

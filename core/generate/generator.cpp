@@ -28,9 +28,9 @@ bool is_done(const records::Sample& s) { return s.finish_reason() != records::FI
 /// One call of advance(): a pool of cache slots, groups waiting, sequences running.
 class Session {
  public:
-  Session(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config, const SampleKey& key,
-          const PolicyAge& policy, int64_t most_new_tokens, const Generator::OnToken& on_token, std::vector<records::Group>& groups,
-          const GroupSource* source = nullptr)
+  Session(model::CausalLM& model, const text::Tokenizer* tokenizer, const std::vector<int32_t>& end_ids, const RolloutConfig& config,
+          const SampleKey& key, const PolicyAge& policy, int64_t most_new_tokens, const Generator::OnToken& on_token,
+          std::vector<records::Group>& groups, const GroupSource* source = nullptr)
       : model_(model),
         config_(config),
         key_(key),
@@ -39,10 +39,11 @@ class Session {
         on_token_(on_token),
         groups_(groups),
         source_(source),
-        vocab_limit_(std::min<int64_t>(tokenizer.vocabulary_size(), model.architecture().vocab_size)),
-        tokenizer_(tokenizer),
+        vocab_limit_(model.architecture().vocab_size),
+        end_ids_(end_ids),
         sampling_{config.temperature, config.top_p, config.top_k},
         cache_(model.architecture(), slots(), longest()) {
+    if (tokenizer) vocab_limit_ = std::min<int64_t>(vocab_limit_, tokenizer->vocabulary_size());
     for (int64_t s = slots() - 1; s >= 0; --s) free_.push_back(s);
   }
 
@@ -171,7 +172,7 @@ class Session {
     records::VersionRun& run = *r.sample->mutable_runs(r.sample->runs_size() - 1);
     run.set_tokens(run.tokens() + 1);
     ++r.position;
-    if (tokenizer_.is_end(static_cast<int32_t>(token.id)))
+    if (std::find(end_ids_.begin(), end_ids_.end(), token.id) != end_ids_.end())
       r.sample->set_finish_reason(records::STOP);
     else if (r.sample->response_ids_size() >= config_.max_response_length)
       r.sample->set_finish_reason(records::LENGTH);
@@ -197,7 +198,7 @@ class Session {
   const GroupSource* source_;
   bool exhausted_ = false;  ///< the source
   int64_t vocab_limit_;
-  const text::Tokenizer& tokenizer_;
+  const std::vector<int32_t>& end_ids_;
   kernels::SampleOptions sampling_;
   model::KvCache cache_;
   std::vector<int64_t> free_;
@@ -208,7 +209,10 @@ class Session {
 }  // namespace
 
 Generator::Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config)
-    : model_(model), tokenizer_(tokenizer), config_(config) {}
+    : Generator(model, &tokenizer, tokenizer.end_ids(), config) {}
+
+Generator::Generator(model::CausalLM& model, const text::Tokenizer* tokenizer, std::vector<int32_t> end_ids, const RolloutConfig& config)
+    : model_(model), tokenizer_(tokenizer), end_ids_(std::move(end_ids)), config_(config) {}
 
 void Generator::generate(std::vector<records::Group>& groups, const SampleKey& key, const PolicyAge& policy, const OnToken& on_token) {
   for (records::Group& g : groups) g.clear_samples();
@@ -220,14 +224,14 @@ void Generator::advance(std::vector<records::Group>& groups, const SampleKey& ke
   if (groups.empty()) return;
   if (most_new_tokens < 1) throw Fault(fmt::format("generate: answers cannot go on for {} tokens", most_new_tokens));
   const at::NoGradGuard no_grad;
-  Session(model_, tokenizer_, config_, key, policy, most_new_tokens, on_token, groups).run();
+  Session(model_, tokenizer_, end_ids_, config_, key, policy, most_new_tokens, on_token, groups).run();
 }
 
 void Generator::generate_from(const GroupSource& source, std::vector<records::Group>& groups, const SampleKey& key,
                               const PolicyAge& policy) {
   const at::NoGradGuard no_grad;
   const OnToken nobody;
-  Session(model_, tokenizer_, config_, key, policy, config_.max_response_length, nobody, groups, &source).run();
+  Session(model_, tokenizer_, end_ids_, config_, key, policy, config_.max_response_length, nobody, groups, &source).run();
 }
 
 }  // namespace cohort::generate

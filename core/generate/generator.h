@@ -39,6 +39,8 @@ class Generator {
   /// The model and the tokenizer must outlive it. Tokens beyond the tokenizer's
   /// vocabulary are never sampled; those that it lacks inside are the model's to know (set_missing_tokens).
   Generator(model::CausalLM& model, const text::Tokenizer& tokenizer, const RolloutConfig& config);
+  /// Answers end at any of `end_ids`, at none where there are none. `tokenizer` may be null: then all ids of the model may be sampled.
+  Generator(model::CausalLM& model, const text::Tokenizer* tokenizer, std::vector<int32_t> end_ids, const RolloutConfig& config);
 
   /// Fills the samples (config.n each) of groups whose id and prompt_ids are set. Blocks until all are done; `on_token` is called for each
   /// token as it comes. InputError when a prompt and the longest answer exceed the model's positions.
@@ -56,7 +58,8 @@ class Generator {
 
  private:
   model::CausalLM& model_;
-  const text::Tokenizer& tokenizer_;
+  const text::Tokenizer* tokenizer_;
+  std::vector<int32_t> end_ids_;
   RolloutConfig config_;
 };
 

@@ -1,9 +1,14 @@
 #pragma once
 /// The shape of a decoder: which parts it is assembled from and their sizes. Names are the keys of the published config.json files.
 ///
-///   deepseek_v3   MLA attention, leading dense layers, then mixture of experts (DeepSeek-V3 report, arXiv 2412.19437)
-///   qwen2         grouped-query attention with q/k/v biases, SwiGLU (Qwen2)
+///   deepseek_v2   MLA attention, leading dense layers, then softmax-routed experts (DeepSeek-V2, V2-Lite; arXiv 2405.04434)
+///   deepseek_v3   MLA attention, leading dense layers, then sigmoid-routed experts (DeepSeek-V3, R1; arXiv 2412.19437)
+///   llama         grouped-query attention, SwiGLU (Llama 3.x, SmolLM2)
+///   qwen2         grouped-query attention with q/k/v biases, SwiGLU (Qwen2, Qwen2.5, R1's Qwen distils)
+///   qwen3         grouped-query attention with q/k norms, SwiGLU (Qwen3)
 ///   qwen3_moe     grouped-query attention with q/k norms, softmax-routed experts (Qwen3)
+///
+/// families/ says which keys of config.json each family has.
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -17,6 +22,7 @@ struct RopeScaling {
   double factor = 1.0;
   double original_max_position_embeddings = 4096.0;
   double beta_fast = 32.0, beta_slow = 1.0, mscale = 1.0, mscale_all_dim = 0.0;  // yarn
+  double attention_factor = 0.0;                                                 // yarn: on cos and sin; 0: from factor and mscale
   double low_freq_factor = 1.0, high_freq_factor = 4.0;                          // llama3
 };
 
@@ -37,10 +43,12 @@ struct Architecture {
   // Grouped-query attention
   int64_t num_key_value_heads = 4;
   int64_t head_dim = 16;
-  bool attention_bias = false;  ///< on q, k and v
-  bool qk_norm = false;         ///< RMSNorm over each head of q and k
+  bool attention_bias = false;         ///< on q, k and v
+  bool attention_output_bias = false;  ///< on o
+  bool mlp_bias = false;               ///< on gate, up and down of dense layers
+  bool qk_norm = false;                ///< RMSNorm over each head of q and k
 
-  // Multi-head latent attention (deepseek_v3)
+  // Multi-head latent attention (deepseek_v2, deepseek_v3)
   int64_t q_lora_rank = 0;  ///< 0: one full projection (null in config.json)
   int64_t kv_lora_rank = 0;
   int64_t qk_nope_head_dim = 0;
@@ -60,6 +68,12 @@ struct Architecture {
   bool norm_topk_prob = true;
   bool softmax_router = false;
 
+  bool sequence_classification = false;  ///< a scalar head, as reward models have, and no language-model head
+  /// Layers for multi-token prediction that a published checkpoint holds after its own. They are neither read nor written.
+  int64_t num_nextn_predict_layers = 0;
+  /// The config.json that this was read from, as JSON; empty for presets. What is written keeps its keys.
+  std::string published_config;
+
   bool uses_mla() const { return kv_lora_rank > 0; }
   bool is_moe_layer(int64_t layer) const;
 
@@ -77,8 +91,17 @@ struct Architecture {
 Architecture architecture_preset(const std::string& name);
 const std::vector<std::string>& architecture_preset_names();
 
-/// config.json of a Hugging Face folder. InputError for families and active features that are not supported.
+/// config.json of a Hugging Face folder. InputError naming every key that is missing, contradicts another, asks for something that is not
+/// supported, or is not known to the family.
 Architecture architecture_from_json(const nlohmann::json& config, const std::string& where);
+/// For weights written in fp32 (set_dtype for others). What was read from a config.json keeps its keys and their spelling, except for what
+/// no longer holds: quantization, layers for multi-token prediction, and the head. Reads back as the same architecture.
 nlohmann::json architecture_to_json(const Architecture& a);
+/// The type of the weights beside a config.json: "float32", "bfloat16".
+void set_dtype(nlohmann::json& config, const std::string& dtype);
+/// Whether they describe the same decoder: all fields but published_config, num_nextn_predict_layers and the kind of head.
+bool same_decoder(const Architecture& a, const Architecture& b);
+/// Tensors that published checkpoints of this architecture hold and that are not read: layers for multi-token prediction, rotary tables.
+bool is_unread_tensor(const Architecture& a, const std::string& name);
 
 }  // namespace cohort::model

@@ -13,6 +13,7 @@ namespace cohort::model {
 CausalLM::CausalLM(const Architecture& a, uint64_t seed, ComputeType type, Head head)
     : a_(a), type_(type), rope_(make_rope_table(a, a.uses_mla() ? a.qk_rope_head_dim : a.head_dim)) {
   a.check("model");
+  a_.sequence_classification = head == Head::kScalar;
   embedding_ = set_.declare("model.embed_tokens.weight", {a.vocab_size, a.hidden_size}, Init::kNormal);
   for (int64_t i = 0; i < a.num_hidden_layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";

@@ -27,6 +27,9 @@ struct Untracked {
 
 ComputeType compute_type(AutogradContext* ctx) { return static_cast<ComputeType>(ctx->saved_data["type"].toInt()); }
 
+/// Weights are rounded inside the product: a rounded copy for each token would cost more than the product itself.
+bool rounds(ComputeType type) { return type == ComputeType::kBFloat16; }
+
 struct EmbedFunction : Function<EmbedFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& table, const Untracked& ids, const Untracked& grad) {
     ctx->saved_data["ids"] = ids.tensor;
@@ -42,12 +45,12 @@ struct EmbedFunction : Function<EmbedFunction> {
 struct LinearFunction : Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Untracked& bias,
                             const Untracked& grad, const Untracked& bias_grad, ComputeType type) {
-    const at::Tensor xr = round_to(x.contiguous(), type), wr = round_to(weight, type);
-    ctx->save_for_backward({xr, wr});
+    const at::Tensor xr = round_to(x.contiguous(), type);
+    ctx->save_for_backward({xr, weight});
     ctx->saved_data["grad"] = grad.tensor;
     ctx->saved_data["type"] = static_cast<int64_t>(type);
     if (bias.tensor.defined()) ctx->saved_data["bias_grad"] = bias_grad.tensor;
-    return round_to(kernels::linear(xr, wr, bias.tensor), type);
+    return round_to(kernels::linear(xr, weight, bias.tensor, rounds(type)), type);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const auto saved = ctx->get_saved_variables();
@@ -55,7 +58,7 @@ struct LinearFunction : Function<LinearFunction> {
     const bool biased = ctx->saved_data.count("bias_grad") > 0;
     kernels::linear_backward_weight(g, saved[0], ctx->saved_data["grad"].toTensor(),
                                     biased ? ctx->saved_data["bias_grad"].toTensor() : at::Tensor());
-    at::Tensor dx = ctx->needs_input_grad(0) ? kernels::linear_backward_input(g, saved[1]) : at::Tensor();
+    at::Tensor dx = ctx->needs_input_grad(0) ? kernels::linear_backward_input(g, saved[1], rounds(compute_type(ctx))) : at::Tensor();
     return {dx, {}, {}, {}, {}, {}};
   }
 };
@@ -304,7 +307,7 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter*
   const at::Tensor b = bias ? bias->value : at::Tensor();
   if (recording())
     return LinearFunction::apply(x, weight.value, Untracked{b}, Untracked{weight.grad}, Untracked{bias ? bias->grad : at::Tensor()}, type);
-  return round_to(kernels::linear(round_to(x.contiguous(), type), round_to(weight.value, type), b), type);
+  return round_to(kernels::linear(round_to(x.contiguous(), type), weight.value, b, rounds(type)), type);
 }
 
 at::Tensor linear_per_head(const at::Tensor& x, const Parameter& weight, int64_t heads, int64_t first, int64_t count, bool transposed,

@@ -19,6 +19,10 @@ struct Completion {
 LogprobEntropy completion_logprobs(CausalLM& model, const std::vector<Completion>& batch, double temperature, int64_t vocab_limit,
                                    MoeTrace* trace = nullptr);
 
+/// Of every token but the first of each sequence, one sequence after the other: [Σ (n - 1)] log-probability after the tokens before it,
+/// softmax over the whole vocabulary in fp32. Without gradients. Beside the hidden states it holds logits of a few rows at a time.
+at::Tensor next_token_logprobs(CausalLM& model, const std::vector<std::vector<int32_t>>& sequences);
+
 /// Scores of a scalar head at the last token of each sequence: [B].
 at::Tensor sequence_scores(CausalLM& model, const std::vector<std::vector<int32_t>>& sequences);
 

@@ -49,6 +49,7 @@ std::vector<double> rope_frequencies(const Architecture& a, int64_t dim) {
 
 double rope_amplitude(const RopeScaling& s) {
   if (s.type != "yarn") return 1.0;
+  if (s.attention_factor > 0.0) return s.attention_factor;
   if (s.mscale > 0.0 && s.mscale_all_dim > 0.0) return yarn_mscale(s.factor, s.mscale) / yarn_mscale(s.factor, s.mscale_all_dim);
   return yarn_mscale(s.factor, 1.0);
 }

@@ -28,8 +28,6 @@ void add_published(const std::string& name, const at::Tensor& value, std::vector
   for (int64_t e = 0; e < value.size(0); ++e) out.emplace_back(fmt::format("{}{}.{}", before, e, after), value[e]);
 }
 
-bool is_skipped(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
-
 }  // namespace
 
 std::vector<std::pair<std::string, at::Tensor>> named_tensors(const CausalLM& model) {
@@ -62,7 +60,8 @@ void load_weights(CausalLM& model, const std::string& folder) {
   const auto wanted = named_tensors(model);
   std::map<std::string, at::Tensor> by_name(wanted.begin(), wanted.end());
   for (const auto& [name, info] : file.tensors())
-    if (!by_name.count(name) && !is_skipped(name)) problem(name, "expected no such tensor in this model, found one");
+    if (!by_name.count(name) && !is_unread_tensor(model.architecture(), name))
+      problem(name, "expected no such tensor in this model, found one");
   for (const auto& [name, tensor] : by_name) {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end())
@@ -87,7 +86,9 @@ void check_model_folder(const std::string& folder) {
   int64_t held = 0;
   for (const auto& [name, info] : file.tensors())
     held += std::accumulate(info.shape.begin(), info.shape.end(), int64_t{1}, std::multiplies<>());
-  const int64_t least = a.parameters() - a.vocab_size * a.hidden_size;  // without the head, which a reward model does not have
+  Architecture headless = a;  // a reward model has no head for words
+  headless.sequence_classification = true;
+  const int64_t least = headless.parameters();
   constexpr int64_t kSmall = 1 << 24;  // a model of this size is built, so that every tensor that does not fit is named
   if (least > kSmall && least / 2 > held)
     throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in model.safetensors, found one of at least {}",
@@ -96,7 +97,10 @@ void check_model_folder(const std::string& folder) {
 
 std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type, Head head) {
   check_model_folder(folder);
-  auto model = std::make_unique<CausalLM>(load_architecture(folder), 0, type, head);
+  const Architecture a = load_architecture(folder);
+  if (a.sequence_classification && head == Head::kLanguageModel)
+    throw InputError(fmt::format("{}/config.json: architectures: expected a language model, found a sequence-classification head", folder));
+  auto model = std::make_unique<CausalLM>(a, 0, type, head);
   load_weights(*model, folder);
   return model;
 }

@@ -77,8 +77,9 @@ void commit(const StageContext& c, StageOutput& out) {
     make_directories(folder);
     model::save_model(*out.model, folder);
     text::save_tokenizer(c.tokenizer, folder);
-    write_file_atomic(folder + "/cohort_model.json",
-                      nlohmann::json{{"template", out.prompt_template}, {"stage", c.stage.name}}.dump() + "\n");
+    nlohmann::json record = text::prompt_to_json(out.prompt);
+    record["stage"] = c.stage.name;
+    write_file_atomic(folder + "/cohort_model.json", record.dump() + "\n");
     fsync_directory(folder);
   } else {
     write_traces(temporary / "traces.jsonl", out.traces);

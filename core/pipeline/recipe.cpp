@@ -139,7 +139,8 @@ std::string hash_of_file(const std::string& path) {
 class Contents {
  public:
   void stand_in(data::DataConfig& data) {
-    if (!data.path.empty()) data.path = of_file(data::resolve_data_path(data.path));
+    if (!data.path.empty()) data.path = of_files(data.path);
+    for (data::DataSource& source : data.mix) source.path = of_files(source.path);
   }
   std::string of_model(const std::string& folder) {
     return of_file(folder + "/config.json") + " " + of_file(folder + "/model.safetensors");
@@ -152,6 +153,11 @@ class Contents {
   }
 
  private:
+  std::string of_files(const std::string& path) {
+    std::string hashes;
+    for (const std::string& file : data::find_data_files(path)) hashes += (hashes.empty() ? "" : " ") + of_file(file);
+    return hashes;
+  }
   const std::string& of_file(const std::string& path) {
     std::string& hash = known_[path];
     if (hash.empty()) hash = hash_of_file(path);

@@ -213,12 +213,13 @@ struct SftStage {
   std::string model;
   std::string from;
   TracesConfig data;
-  std::string prompt_template = "chat_think";
+  text::PromptConfig prompt = {.name = "chat_think", .system_prompt = "", .examples = {}};
   bool reasoning = true;
   double epochs = 2;
   int64_t batch_size = 64;
   int64_t max_length = 512;
   double stop_at_accuracy = 0.0;
+  int64_t test_freq = -1;
   double router_bias_update_rate = 0.0;
   double aux_loss_coeff = 0.0;
   train::OptimConfig optim = {.lr = 1e-3, .lr_scheduler = "cosine"};
@@ -228,8 +229,7 @@ struct SftStage {
     v.text("model", model, "preset of this stage's model where it is not model.preset");
     v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
     v.section("data", data, "what is learned");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.flag("reasoning", reasoning, "learn the reasoning too; false: final answers only");
     v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the traces (R1: 2)");
     v.integer("batch_size", batch_size, config::between(1, config::kMaxBatch), "traces per step (R1: 128, students 64)");
@@ -237,6 +237,7 @@ struct SftStage {
               "tokens of prompt and completion; longer traces are left out and counted");
     v.number("stop_at_accuracy", stop_at_accuracy, config::between(0.0, 1.0),
              "end as soon as an evaluation (every eval.test_freq steps) finds at least this accuracy; 0: only after `epochs`");
+    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps), "steps between evaluations of this stage; -1: eval.test_freq");
     v.number("router_bias_update_rate", router_bias_update_rate, config::at_least(0.0), "gamma of the auxiliary-loss-free balancing");
     v.number("aux_loss_coeff", aux_loss_coeff, config::at_least(0.0), "alpha of the sequence-wise balance loss");
     v.section("optim", optim, "optimizer (R1: cosine 5e-5 to 5e-6)");
@@ -249,13 +250,14 @@ struct RlStage {
   std::string model;
   std::string from;
   data::DataConfig data;
-  std::string prompt_template = "r1_zero_brief";
+  text::PromptConfig prompt = {.name = "r1_zero_brief", .system_prompt = "", .examples = {}};
   generate::RlRolloutConfig rollout;
   int64_t train_batch_size = 32;
   int64_t ppo_mini_batch_size = 32;
   int64_t steps = 100;
   reward::RewardConfig rewards;
   std::string preference_model;
+  int64_t test_freq = -1;
   rl::AlgorithmConfig algorithm;
   double router_bias_update_rate = 0.0;
   train::OptimConfig optim = {.lr = 3e-4};
@@ -265,8 +267,7 @@ struct RlStage {
     v.text("model", model, "preset of this stage's model where it is not model.preset");
     v.text("from", from, "stage whose model is the start; empty: random weights, or model.path");
     v.section("data", data, "questions");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.section("rollout", rollout, "sampling");
     v.integer("train_batch_size", train_batch_size, config::between(1, config::kMaxBatch), "questions per rollout step");
     v.integer("ppo_mini_batch_size", ppo_mini_batch_size, config::between(1, config::kMaxBatch),
@@ -278,6 +279,7 @@ struct RlStage {
     v.text("preference_model", preference_model, "stage (reward_model) that scores general answers");
     v.rule(rewards.preference == 0.0 || !preference_model.empty(), "preference_model",
            "a reward_model stage when rewards.preference is above 0", "none");
+    v.integer("test_freq", test_freq, config::between(-1, config::kMaxSteps), "steps between evaluations of this stage; -1: eval.test_freq");
     v.section("algorithm", algorithm, "objective");
     v.rule(algorithm.adv_estimator == "reinforce_plus_plus" || rollout.n > 1, "rollout.n", "at least 2 with a group baseline",
            std::to_string(rollout.n));
@@ -299,7 +301,7 @@ struct RejectionSamplingStage {
   static constexpr const char* kType = "rejection_sampling";
   std::string policy;
   data::DataConfig data;
-  std::string prompt_template = "r1_zero_brief";
+  text::PromptConfig prompt = {.name = "r1_zero_brief", .system_prompt = "", .examples = {}};
   generate::RolloutConfig rollout = {.n = 4};
   int64_t questions = 512;
   int64_t max_per_question = 1;
@@ -310,8 +312,7 @@ struct RejectionSamplingStage {
     v.text("policy", policy, "stage whose model is sampled");
     v.rule(!policy.empty(), "policy", "the name of a stage", "none");
     v.section("data", data, "questions");
-    v.text("template", prompt_template, "prompt template under which the policy is sampled");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v, "prompt template under which the policy is sampled");
     v.section("rollout", rollout, "sampling");
     v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
     v.integer("max_per_question", max_per_question, config::between(1, config::kMaxBatch), "correct answers kept per question");
@@ -324,7 +325,7 @@ struct RewardModelStage {
   static constexpr const char* kType = "reward_model";
   std::string from;
   data::DataConfig data;
-  std::string prompt_template = "chat_think";
+  text::PromptConfig prompt = {.name = "chat_think", .system_prompt = "", .examples = {}};
   generate::RolloutConfig rollout = {.n = 4};
   int64_t questions = 256;
   double epochs = 1;
@@ -336,8 +337,7 @@ struct RewardModelStage {
     v.text("from", from, "stage whose model is sampled, and is the backbone that gets the scalar head");
     v.rule(!from.empty(), "from", "the name of a stage", "none");
     v.section("data", data, "general questions: HELPFUL ones make pairs, SAFETY ones labels");
-    v.text("template", prompt_template, "prompt template");
-    v.rule(text::is_template(prompt_template), "template", join(text::template_names()), prompt_template);
+    prompt.visit(v);
     v.section("rollout", rollout, "sampling of the answers that are compared");
     v.integer("questions", questions, config::between(1, config::kMaxBatch), "questions asked");
     v.number("epochs", epochs, config::between(1e-6, 1e6), "passes over the comparisons (R1: 1)");

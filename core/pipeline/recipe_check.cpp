@@ -11,6 +11,7 @@
 #include "core/base/text_util.h"
 #include "core/config/yaml_reader.h"
 #include "core/config/yaml_writer.h"
+#include "core/data/prompt.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/recipe.h"
 #include "core/pipeline/stage_graph.h"
@@ -26,7 +27,7 @@ std::string in_quotes(const std::string& text) { return "\"" + printable(text) +
 struct QuestionUse {
   std::string key;  // of the section, e.g. "stages.zero.data"
   data::DataConfig data;
-  std::string template_name;
+  text::PromptConfig prompt;
   std::string rollout_key = "";  // where the answers' length is set; "" when nothing is sampled
   const generate::RolloutConfig* rollout = nullptr;
   bool learns_answers = false;  // the questions' own answers must be written too
@@ -60,13 +61,14 @@ class RecipeCheck {
   void check_stage(size_t stage, const RlStage& body);
   void check_stage(size_t stage, const RejectionSamplingStage& body);
   void check_stage(size_t stage, const RewardModelStage& body);
-  bool check_template(const std::string& key, const std::string& name);
-  void check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t stage);
+  bool check_template(const std::string& key, const text::PromptConfig& prompt);
+  void check_eval(const text::PromptConfig& prompt, const std::string& own_key, const data::DataConfig& own, size_t stage);
   void check_use(const QuestionUse& use, size_t stage);
   void check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t stage);
   void check_length(const std::string& key, int64_t prompt, int64_t answer, size_t stage);
-  const data::QuestionSet* questions_of(const std::string& key, const data::DataConfig& data);
-  std::unique_ptr<data::QuestionSet> load_questions(const std::string& key, const data::DataConfig& data);
+  bool check_files(const std::string& key, const data::DataConfig& data);
+  const data::QuestionSet* questions_of(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt);
+  std::unique_ptr<data::QuestionSet> load_questions(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt);
 
   const Recipe& recipe_;
   const config::Places& places_;
@@ -279,7 +281,7 @@ void RecipeCheck::check_model(size_t i) {
     const StageConfig* start = find_stage(recipe_, starting_stage(stage));
     if (start == nullptr) return;
     const model::Architecture given = stage_architecture(recipe_, *start);
-    if (model::architecture_to_json(own) != model::architecture_to_json(given))
+    if (!model::same_decoder(own, given))
       problem(path_of(i) + ".model", fmt::format("nothing, or the shape of stage {} that it starts from", in_quotes(start->name)),
               in_quotes(preset));
   } catch (const InputError&) {
@@ -293,10 +295,12 @@ void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   const std::string path = path_of(i);
   bool writable = check_template(path + ".eval_template", body.eval_template);
   for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", name) && writable;
-  if (!body.data.path.empty()) return problem(path + ".data.path", "generated tasks for pretraining", in_quotes(body.data.path));
+  if (body.data.from_files())
+    return problem(path + (body.data.path.empty() ? ".data.mix" : ".data.path"), "generated tasks for pretraining",
+                   in_quotes(join(body.data.paths())));
   if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
   const bool general = !body.mixture.general_tasks.empty() && data::find_task_problems(body.mixture.general_tasks).empty();
-  if (questions_of(path + ".data", body.data) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
+  if (questions_of(path + ".data", body.data, body.eval_template) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
   try {
     const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
     for (uint64_t at = 0; at < kProbes; ++at) {
@@ -313,16 +317,16 @@ void RecipeCheck::check_stage(size_t i, const SftStage& body) {
   const std::string path = path_of(i);
   if (positions_[i] > 0 && body.max_length > positions_[i])
     problem(path + ".max_length", fmt::format("at most the model's {} positions", positions_[i]), std::to_string(body.max_length));
-  if (body.stop_at_accuracy > 0.0 && recipe_.eval.test_freq == 0)
+  if (body.stop_at_accuracy > 0.0 && (body.test_freq >= 0 ? body.test_freq : recipe_.eval.test_freq) == 0)
     problem(path + ".stop_at_accuracy", "0 unless eval.test_freq is above 0", fmt::format("{}", body.stop_at_accuracy));
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   if (body.data.demonstrations_size > 0)
     check_use({.key = path + ".data.demonstrations",
                .data = body.data.demonstrations,
-               .template_name = body.prompt_template,
+               .prompt = body.prompt,
                .learns_answers = true},
               i);
-  check_eval(body.prompt_template, path + ".data.demonstrations", body.data.demonstrations, i);
+  check_eval(body.prompt, path + ".data.demonstrations", body.data.demonstrations, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RlStage& body) {
@@ -337,22 +341,22 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
   if (rewards.preference > 0.0 && rewards.preference_from_step >= body.steps)
     problem(path + ".rewards.preference_from_step", fmt::format("below the stage's {} steps", body.steps),
             std::to_string(rewards.preference_from_step));
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout},
             i);
-  check_eval(body.prompt_template, path + ".data", body.data, i);
+  check_eval(body.prompt, path + ".data", body.data, i);
 }
 
 void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
   const std::string path = path_of(i);
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout},
             i);
@@ -360,10 +364,10 @@ void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
 
 void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
   const std::string path = path_of(i);
-  if (!check_template(path + ".template", body.prompt_template)) return;
+  if (!check_template(path + ".template", body.prompt)) return;
   check_use({.key = path + ".data",
              .data = body.data,
-             .template_name = body.prompt_template,
+             .prompt = body.prompt,
              .rollout_key = path + ".rollout",
              .rollout = &body.rollout,
              .general = true},
@@ -371,13 +375,13 @@ void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
 }
 
 /// False, with a problem, when the tokenizer has not the tokens that the template is made of.
-bool RecipeCheck::check_template(const std::string& key, const std::string& name) {
-  if (!text::is_template(name)) return false;  // a rule of the section has said so
+bool RecipeCheck::check_template(const std::string& key, const text::PromptConfig& prompt) {
+  if (!prompt.is_known()) return false;  // a rule of the section has said so
   try {
-    text::find_template(name).render("", *tokenizer_);
+    text::make_prompt_template(prompt, *tokenizer_).render("?", *tokenizer_);
     return true;
   } catch (const InputError& error) {
-    problem(key, "a template that the tokenizer can write", name + " (" + error.problems().front() + ")");
+    problem(key, "a template that the tokenizer can write", prompt.name + " (" + error.problems().front() + ")");
     return false;
   }
 }
@@ -385,19 +389,19 @@ bool RecipeCheck::check_template(const std::string& key, const std::string& name
 // ---- Questions ---------------------------------------------------------------------------------------------------------------------
 
 /// Held-out questions under the template of a stage. Where eval.data names none they are like the stage's own.
-void RecipeCheck::check_eval(const std::string& template_name, const std::string& own_key, const data::DataConfig& own, size_t i) {
+void RecipeCheck::check_eval(const text::PromptConfig& prompt, const std::string& own_key, const data::DataConfig& own, size_t i) {
   const EvalSection& eval = recipe_.eval;
-  const auto given = [](const data::DataConfig& data) { return !data.tasks.empty() || !data.path.empty(); };
   QuestionUse use = {
-      .key = "eval.data", .data = eval.data, .template_name = template_name, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
-  if (!given(eval.data)) {
+      .key = "eval.data", .data = eval.data, .prompt = prompt, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
+  if (!eval.data.given()) {
     use.key = own_key;
     use.data = own;
   }
-  if (!own.path.empty() && !given(eval.data)) {
+  if (own.from_files() && !eval.data.given()) {
     problem("eval.data",
-            "held-out questions, because stage " + in_quotes(recipe_.stages[i].name) + " learns the file " + in_quotes(own.path), "none");
-  } else if (given(use.data)) {
+            "held-out questions, because stage " + in_quotes(recipe_.stages[i].name) + " learns the file " + in_quotes(join(own.paths())),
+            "none");
+  } else if (use.data.given()) {
     check_use(use, i);
   } else {
     problem("eval.data", "tasks or a path, because stage " + in_quotes(recipe_.stages[i].name) + " has no questions of its own", "neither");
@@ -405,26 +409,29 @@ void RecipeCheck::check_eval(const std::string& template_name, const std::string
   use.key = "eval.general";
   use.data = eval.general;
   use.general = true;
-  if (given(use.data)) check_use(use, i);
+  if (use.data.given()) check_use(use, i);
 }
 
 void RecipeCheck::check_use(const QuestionUse& use, size_t i) {
-  const data::QuestionSet* questions = questions_of(use.key, use.data);
+  const data::QuestionSet* questions = questions_of(use.key, use.data, use.prompt);
   if (questions != nullptr) check_questions(use, *questions, i);
 }
 
 void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSet& questions, size_t i) {
-  const text::PromptTemplate& prompt_template = text::find_template(use.template_name);
-  const uint64_t count = use.data.path.empty() ? kProbes : questions.size();
-  const std::string source_key = use.key + (use.data.path.empty() ? ".tasks" : ".path");
+  const text::PromptTemplate prompt_template = text::make_prompt_template(use.prompt, *tokenizer_);
+  const bool from_files = use.data.from_files();
+  const uint64_t count = from_files ? questions.rows() : kProbes;
+  const std::string source_key = use.key + (!from_files ? ".tasks" : use.data.path.empty() ? ".mix" : ".path");
   int64_t longest = 0;
   for (uint64_t at = 0; at < count; ++at) {
-    const records::Question question = questions.at(at);
+    const records::Question question = from_files ? questions.row(at) : questions.at(at);
     if (use.general && question.category() == records::REASONING)
       return problem(source_key, "general questions (tasks instruction, safety)",
-                     use.data.path.empty() ? question.source() : "reasoning questions");
+                     from_files ? "reasoning questions" : question.source());
+    if (use.rollout != nullptr && question.verifier().empty())
+      return problem(source_key, "questions with an answer to compare with", "a conversation without one: " + in_quotes(question.text()));
     try {
-      longest = std::max(longest, static_cast<int64_t>(prompt_template.render(question.text(), *tokenizer_).size()));
+      longest = std::max(longest, static_cast<int64_t>(data::render_prompt(question, prompt_template, *tokenizer_).size()));
       if (use.learns_answers) data::demonstrate(question, prompt_template, *tokenizer_);
     } catch (const InputError& error) {
       return problem(source_key, "questions that the tokenizer can write", error.problems().front());
@@ -440,39 +447,49 @@ void RecipeCheck::check_length(const std::string& key, int64_t prompt, int64_t a
 }
 
 bool broken(const data::DataConfig& data) {
-  const bool both = !data.tasks.empty() && !data.path.empty();
+  const bool both = !data.tasks.empty() + !data.path.empty() + !data.mix.empty() > 1;
   const bool weights = !data.weights.empty() && data.weights.size() != data.tasks.size();
   return both || weights || !data::DataConfig::valid_languages(data.languages) || !data::find_task_problems(data.tasks).empty();
 }
 
-/// Null, with a problem, when they cannot be had.
-const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data) {
-  const std::string text = config::write_config(data);
-  const auto found = question_sets_.find(text);
-  if (found != question_sets_.end()) return found->second.get();
-  return question_sets_.emplace(text, load_questions(key, data)).first->second.get();
+bool RecipeCheck::check_files(const std::string& key, const data::DataConfig& data) {
+  for (const std::string& path : data.paths()) {
+    std::string resolved;
+    try {
+      resolved = data::resolve_data_path(path);
+    } catch (const InputError&) {
+      problem(key, "the environment variable COHORT_DATA to name a folder", "it unset");
+      return false;
+    }
+    try {
+      data::find_data_files(path);
+    } catch (const InputError&) {
+      problem(key, "an existing file, folder or pattern", in_quotes(resolved));
+      return false;
+    }
+  }
+  return true;
 }
 
-std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string& key, const data::DataConfig& data) {
-  if (data.tasks.empty() && data.path.empty()) {
+/// Null, with a problem, when they cannot be had.
+const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt) {
+  const std::string text = config::write_config(data) + (data.max_prompt_length > 0 ? config::write_config(prompt) : "");
+  const auto found = question_sets_.find(text);
+  if (found != question_sets_.end()) return found->second.get();
+  return question_sets_.emplace(text, load_questions(key, data, prompt)).first->second.get();
+}
+
+std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string& key, const data::DataConfig& data,
+                                                               const text::PromptConfig& prompt) {
+  if (!data.given()) {
     problem(key, "tasks or a path", "neither");
     return nullptr;
   }
   if (broken(data)) return nullptr;  // the section's rules have said so
-  std::string file;
+  if (data.from_files() && !check_files(key + (data.path.empty() ? ".mix" : ".path"), data)) return nullptr;
   try {
-    file = data::resolve_data_path(data.path);
-  } catch (const InputError&) {
-    problem(key + ".path", "the environment variable COHORT_DATA to name a folder", "it unset");
-    return nullptr;
-  }
-  std::error_code ignored;
-  if (!file.empty() && !std::filesystem::is_regular_file(file, ignored)) {
-    problem(key + ".path", "an existing file", in_quotes(file));
-    return nullptr;
-  }
-  try {
-    return std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed));
+    return std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed),
+                                               data::prompt_length(text::make_prompt_template(prompt, *tokenizer_), *tokenizer_));
   } catch (const InputError& error) {
     take_over(error);
     return nullptr;

@@ -132,7 +132,7 @@ std::string sample_line(const records::Group& g, const records::Sample& s, const
                                  {"policy_version", s.policy_version()},
                                  {"finish_reason", s.finish_reason() == records::STOP ? "stop" : "length"},
                                  {"reward", reward},
-                                 {"question", text::replace_invalid(g.question().text())},
+                                 {"question", text::replace_invalid(data::whole_text(g.question()))},
                                  {"response", text::replace_invalid(tokenizer.decode(response))},
                                  {"ground_truth", text::replace_invalid(g.question().ground_truth())}};
   if (s.runs_size() > 1)

@@ -36,6 +36,10 @@ struct StageContext {
   model::ComputeType compute_type() const {
     return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
   }
+  /// The questions of a section of this stage, asked with a template; says in the log what of files was left out. InputError as of QuestionSet.
+  data::QuestionSet questions(const data::DataConfig& data, const text::PromptTemplate& prompt_template, uint64_t seed_offset = 0) const;
+  /// Steps between evaluations: the stage's own test_freq, or the recipe's where that is -1. 0: none.
+  int64_t test_freq(int64_t own) const { return own >= 0 ? own : recipe.eval.test_freq; }
   /// Tokens below which all exist that do: the sampler and the log-probabilities never see more.
   int64_t vocab_limit(const model::CausalLM& model) const;
 
@@ -46,16 +50,17 @@ struct StageContext {
 /// What a stage leaves behind. The pipeline commits it.
 struct StageOutput {
   std::unique_ptr<model::CausalLM> model;  ///< null: the stage makes traces
-  std::string prompt_template;             ///< of the model
+  text::PromptConfig prompt;               ///< of the model
   std::vector<records::Trace> traces;
   records::StageResult result;  ///< steps, tokens, seconds, eval, eval_start
 };
 
 /// Evaluates on the recipe's held-out sets; collective. `fallback` are the reasoning questions where eval.data names none.
-records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const std::string& prompt_template,
+records::EvalResult evaluate(const StageContext& context, model::CausalLM& model, const text::PromptConfig& prompt,
                              const data::DataConfig& fallback, const reward::Preference& preference = {});
 
-/// An evaluation in the middle of a stage, under verl's names: val-core/reasoning/accuracy/mean@n, …
+/// An evaluation in the middle of a stage, under verl's names: val-core/reasoning/accuracy/mean@n, …, and for each source of questions
+/// val-core/SOURCE/acc/mean@n, with n > 1 also best@n/mean (a correct answer among n) and maj@n/mean (the most frequent one correct).
 void add_validation_metrics(const records::EvalResult& result, int64_t answers_per_question, Metrics& metrics);
 
 }  // namespace cohort::pipeline

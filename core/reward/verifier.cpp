@@ -9,7 +9,9 @@
 #include "core/base/error.h"
 #include "core/base/text_util.h"
 #include "core/reward/countdown.h"
+#include "core/reward/math_answer.h"
 #include "core/reward/number.h"
+#include "core/text/boxed.h"
 #include "core/text/language.h"
 #include "core/text/utf8.h"
 
@@ -33,6 +35,17 @@ Outcome verify_number(std::string_view ground_truth, std::string_view answer) {
 
 Outcome verify_exact(std::string_view ground_truth, std::string_view answer) {
   return decide(text::trim(answer) == text::trim(ground_truth));
+}
+
+/// A number may stand anywhere in an answer without a box, as for `number`.
+Outcome verify_math(std::string_view ground_truth, std::string_view answer) {
+  const std::optional<std::string> box = text::last_boxed(answer);
+  const std::string wanted = normalised_math(text::last_boxed(ground_truth).value_or(std::string(ground_truth)));
+  if (wanted.empty()) return records::UNDECIDED;
+  if (normalised_math(box.value_or(std::string(answer))) == wanted) return records::CORRECT;
+  Decimal number;
+  if (box || parse_decimal(ground_truth, number) != NumberStatus::kFound) return records::WRONG;
+  return verify_number(ground_truth, answer);
 }
 
 /// Elements between commas and white space of either script.
@@ -147,9 +160,9 @@ struct VerifierEntry {
   Outcome (*verify)(std::string_view ground_truth, std::string_view answer);
 };
 
-/// The table of verifiers. A new one: a line here, one in verifier.h, and its name in core/data/jsonl.cpp if rows may ask for it.
+/// The table of verifiers. A new one: a line here, one in verifier.h, and its name in core/data/row.cpp if rows may ask for it.
 constexpr std::array kVerifiers = {
-    VerifierEntry{"number", verify_number},           VerifierEntry{"exact", verify_exact},
+    VerifierEntry{"number", verify_number},           VerifierEntry{"exact", verify_exact},   VerifierEntry{"math", verify_math},
     VerifierEntry{"countdown", verify_countdown},     VerifierEntry{"list", verify_list},
     VerifierEntry{"instruction", verify_instruction}, VerifierEntry{"refusal", verify_refusal},
 };
@@ -167,6 +180,20 @@ Outcome verify(std::string_view name, std::string_view ground_truth, std::string
 
 Outcome verify(const records::Question& question, std::string_view answer) {
   return verify(question.verifier(), question.ground_truth(), answer);
+}
+
+std::string vote_of(const records::Question& question, std::string_view answer) {
+  if (answer.size() > kMaxAnswerBytes) return {};
+  const bool math = question.verifier() == "math";
+  if (!math && question.verifier() != "number") return std::string(text::trim(answer));
+  if (math) {
+    if (const std::optional<std::string> box = text::last_boxed(answer)) return normalised_math(*box);
+  }
+  Decimal number;
+  const bool plain = parse_decimal(question.ground_truth(), number) == NumberStatus::kFound;
+  if (plain && last_decimal(answer, number) == NumberStatus::kFound)
+    return (number.negative ? "-" : "") + (number.whole.empty() ? "0" : number.whole) + (number.fraction.empty() ? "" : "." + number.fraction);
+  return math ? normalised_math(answer) : std::string();
 }
 
 const std::vector<std::string>& verifier_names() {

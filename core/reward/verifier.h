@@ -7,6 +7,9 @@
 ///                                      it are accepted; a number that is part of an expression (2^3, 1/2, 1e5, 8-3) is WRONG, as is no
 ///                                      number. UNDECIDED: more than 64 digits on either side, or a ground truth that is no number.
 ///   exact        any text              equal apart from white space at both ends
+///   math         "\frac{1}{2}"        the last \boxed{…} of the answer (all of it where it has none) is the same text once the spelling of
+///                                      LaTeX has been made one (math_answer.h); without a box, and for a decimal ground truth, as number.
+///                                      No algebra: an equal expression in another form is WRONG. UNDECIDED: an empty ground truth.
 ///   countdown    "5;3,8"               an expression of + - * / ( ) that uses each of 3, 8 exactly once and is exactly 5 (rational
 ///                                      arithmetic); "= 5" may follow. UNDECIDED: overflow of 64 bits, nesting over 32, more than 256
 ///                                      tokens.
@@ -33,6 +36,10 @@ records::Outcome verify(std::string_view name, std::string_view ground_truth, st
 
 /// By question.verifier().
 records::Outcome verify(const records::Question& question, std::string_view answer);
+
+/// What an answer counts as in a majority vote: equal for answers that the verifier holds to be the same. Of numbers and mathematics the value
+/// or normalised text, of others the text. "" for no answer: it does not vote.
+std::string vote_of(const records::Question& question, std::string_view answer);
 
 const std::vector<std::string>& verifier_names();
 

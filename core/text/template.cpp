@@ -5,6 +5,8 @@
 
 #include "core/base/error.h"
 #include "core/base/text_util.h"
+#include "core/text/boxed.h"
+#include "core/text/chat/chat_prompt.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text {
@@ -59,6 +61,22 @@ const std::vector<PromptTemplate>& templates() {
   return all;
 }
 
+/// The templates that write with a model's own chat template.
+struct Conversation {
+  std::string_view name;
+  Structure structure;
+};
+constexpr std::array<Conversation, 5> kConversations = {{{"model", Structure::kText},
+                                                         {"model_boxed", Structure::kBoxed},
+                                                         {"model_gsm8k", Structure::kHashes},
+                                                         {"model_think", Structure::kThinkText},
+                                                         {"model_r1", Structure::kThinkAnswer}}};
+
+const Conversation* find_conversation(std::string_view name) {
+  const auto found = std::find_if(kConversations.begin(), kConversations.end(), [&](const Conversation& c) { return c.name == name; });
+  return found == kConversations.end() ? nullptr : &*found;
+}
+
 void append_text(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view text) {
   const std::vector<int32_t> more = tokenizer.encode(text);
   ids.insert(ids.end(), more.begin(), more.end());
@@ -100,9 +118,40 @@ std::string_view find_think(std::string_view text, const PromptTemplate& prompt_
   return between(text, first, std::min(last, text.size()));
 }
 
+/// Where an answer stands in a completion: what comes before its form, the answer, and what comes after.
+struct Place {
+  std::string_view before, answer, after;
+};
+
+constexpr std::string_view kHashMarks = "####";
+
+/// The last \boxed{…} with balanced braces; everything before it where there is none.
+Place find_box(std::string_view text) {
+  constexpr std::string_view kOpen = "\\boxed{";
+  const size_t open = text.rfind(kOpen);
+  if (open == std::string_view::npos) return {text, {}, {}};
+  const size_t first = open + kOpen.size(), end = behind_braces(text, first - 1);
+  if (end == std::string_view::npos) return {text, {}, {}};
+  return {text.substr(0, open), between(text, first, end - 1), text.substr(end)};
+}
+
+/// What follows the last "####" on its line.
+Place find_hashes(std::string_view text) {
+  const size_t marks = text.rfind(kHashMarks);
+  if (marks == std::string_view::npos) return {text, {}, {}};
+  const size_t first = marks + kHashMarks.size();
+  const size_t last = std::min(text.find('\n', first), text.size());
+  return {text.substr(0, marks), between(text, first, last), text.substr(last)};
+}
+
+Place find_place(std::string_view text, Structure structure) { return structure == Structure::kBoxed ? find_box(text) : find_hashes(text); }
+
+bool has_place(Structure structure) { return structure == Structure::kBoxed || structure == Structure::kHashes; }
+
 std::string_view find_answer(std::string_view text, Structure structure) {
   constexpr size_t kNone = std::string_view::npos;
   if (structure == Structure::kText) return trim(text);
+  if (has_place(structure)) return find_place(text, structure).answer;
   if (structure == Structure::kThinkText) {
     const std::string_view close = kThinkClose;
     const size_t end = text.rfind(close);
@@ -132,6 +181,14 @@ bool split_by_tags(std::string_view text, const std::vector<std::string_view>& t
   return true;
 }
 
+bool answers_in_place(std::string_view text, Structure structure) {
+  const Place place = find_place(text, structure);
+  if (place.answer.empty() || trim(place.before).empty()) return false;
+  const std::string_view allowed_after = structure == Structure::kBoxed ? " \t\r\n.$\\)]" : " \t\r\n";
+  return place.after.find_first_not_of(allowed_after) == std::string_view::npos &&
+         (structure == Structure::kBoxed || count(text, kHashMarks) == 1);
+}
+
 bool is_well_formed(std::string_view text, const PromptTemplate& prompt_template) {
   std::vector<std::string_view> parts;
   switch (prompt_template.structure()) {
@@ -143,13 +200,88 @@ bool is_well_formed(std::string_view text, const PromptTemplate& prompt_template
     case Structure::kThinkAnswer:
       return split_by_tags(text, {kThinkOpen, kThinkClose, kAnswerOpen, kAnswerClose}, parts) && parts[0].empty() && !parts[1].empty() &&
              parts[2].empty() && !parts[3].empty() && parts[4].empty();
+    case Structure::kBoxed:
+    case Structure::kHashes:
+      return answers_in_place(text, prompt_template.structure());
   }
   throw Fault("unknown structure of a template");
 }
 
 }  // namespace
 
+bool PromptConfig::is_known() const { return is_template(name) || is_conversation(); }
+
+bool PromptConfig::is_conversation() const { return find_conversation(name) != nullptr; }
+
+const std::vector<std::string>& PromptConfig::names() {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> result = template_names();
+    for (const Conversation& conversation : kConversations) result.emplace_back(conversation.name);
+    return result;
+  }();
+  return all;
+}
+
+std::string PromptConfig::known_names() { return join(names()); }
+
+nlohmann::json prompt_to_json(const PromptConfig& config) {
+  nlohmann::json object = {{"template", config.name}};
+  if (!config.system_prompt.empty()) object["system_prompt"] = config.system_prompt;
+  if (!config.examples.empty()) object["prompt_examples"] = config.examples;
+  return object;
+}
+
+PromptConfig prompt_from_json(const nlohmann::json& object, const std::string& where) {
+  const auto text_under = [&](const nlohmann::json& value, const char* key) {
+    if (!value.is_string()) throw InputError(where + ": " + key + ": expected a string, found " + printable(value.dump()));
+    return value.get<std::string>();
+  };
+  PromptConfig config;
+  if (!object.is_object() || !object.contains("template") || !object["template"].is_string())
+    throw InputError(where + ": template: expected the name of a prompt template, found none");
+  config.name = object["template"].get<std::string>();
+  if (object.contains("system_prompt")) config.system_prompt = text_under(object["system_prompt"], "system_prompt");
+  if (object.contains("prompt_examples")) {
+    if (!object["prompt_examples"].is_array() || object["prompt_examples"].size() % 2 != 0)
+      throw InputError(where + ": prompt_examples: expected a list of questions and answers in turn, found something else");
+    for (const nlohmann::json& example : object["prompt_examples"]) config.examples.push_back(text_under(example, "prompt_examples"));
+  }
+  if (!config.is_known())
+    throw InputError(where + ": template: expected one of " + PromptConfig::known_names() + ", found \"" + printable(config.name) + "\"");
+  return config;
+}
+
+PromptTemplate::PromptTemplate(PromptConfig config, Structure structure, const ChatTemplate& chat, const Tokenizer& tokenizer)
+    : name_(config.name), structure_(structure), opens_think_(false), config_(std::move(config)), chat_(&chat) {
+  opens_think_ = trim(text_of(conversation({}, "?", tokenizer))).ends_with(kThinkOpen);
+}
+
+std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turns, std::string_view question,
+                                                   const Tokenizer& tokenizer) const {
+  nlohmann::json messages = nlohmann::json::array();
+  const auto add = [&](std::string_view role, std::string_view content) {
+    messages.push_back({{"role", role}, {"content", replace_invalid(content)}});
+  };
+  auto turn = turns.begin();
+  if (turn != turns.end() && turn->role == "system")
+    add("system", (turn++)->content);
+  else if (!config_.system_prompt.empty())
+    add("system", config_.system_prompt);
+  for (size_t i = 0; i < config_.examples.size(); ++i) add(i % 2 == 0 ? "user" : "assistant", config_.examples[i]);
+  for (; turn != turns.end(); ++turn) add(turn->role, turn->content);
+  add("user", question);
+  ChatOptions options = chat_options(tokenizer);
+  options.add_generation_prompt = true;
+  return chat_->render(messages, options);
+}
+
+std::vector<int32_t> PromptTemplate::render(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const {
+  if (chat_ == nullptr) throw Fault("the template " + name_ + " writes no conversations");
+  return encode_chat(conversation(turns, question, tokenizer), tokenizer);
+}
+
 std::vector<int32_t> PromptTemplate::render(std::string_view question, const Tokenizer& tokenizer) const {
+  if (chat_ != nullptr) return render({}, question, tokenizer);
   std::vector<int32_t> ids;
   append_parts(ids, tokenizer, before_, name_);
   append_text(ids, tokenizer, question);
@@ -176,6 +308,24 @@ bool is_template(std::string_view name) {
   return std::find(template_names().begin(), template_names().end(), name) != template_names().end();
 }
 
+PromptTemplate completion_form(const std::string& name) {
+  const Conversation* conversation = find_conversation(name);
+  return conversation == nullptr ? find_template(name) : PromptTemplate(name, {}, {}, conversation->structure, false);
+}
+
+PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer) {
+  const Conversation* conversation = find_conversation(config.name);
+  if (conversation == nullptr) {
+    if (!is_template(config.name))
+      throw InputError("template: expected one of " + PromptConfig::known_names() + ", found \"" + printable(config.name) + "\"");
+    return find_template(config.name);
+  }
+  const ChatTemplate* chat = tokenizer.chat_template();
+  if (chat == nullptr)
+    throw InputError("template: expected a tokenizer with a chat template, found none; template " + config.name + " needs it");
+  return PromptTemplate(config, conversation->structure, *chat, tokenizer);
+}
+
 void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag) {
   if (const std::optional<int32_t> id = tokenizer.special_id(tag)) {
     ids.push_back(*id);
@@ -187,7 +337,10 @@ void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::stri
 Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion) {
   Parsed parsed;
   parsed.well_formed = is_well_formed(completion, prompt_template);
-  if (prompt_template.structure() != Structure::kText) parsed.think = find_think(completion, prompt_template);
+  if (has_place(prompt_template.structure()))
+    parsed.think = trim(find_place(completion, prompt_template.structure()).before);
+  else if (prompt_template.structure() != Structure::kText)
+    parsed.think = find_think(completion, prompt_template);
   parsed.answer = find_answer(completion, prompt_template.structure());
   return parsed;
 }
@@ -213,6 +366,9 @@ std::vector<int32_t> render_completion(const PromptTemplate& prompt_template, co
     append_tag(ids, tokenizer, kAnswerOpen);
     append_text(ids, tokenizer, answer);
     append_tag(ids, tokenizer, kAnswerClose);
+  } else if (has_place(prompt_template.structure())) {
+    const bool boxed = prompt_template.structure() == Structure::kBoxed;
+    append_text(ids, tokenizer, std::string(think) + (boxed ? "\n\\boxed{" : "\n#### ") + std::string(answer) + (boxed ? "}" : ""));
   } else {
     if (prompt_template.structure() == Structure::kThinkText) {
       if (!prompt_template.opens_think()) {

@@ -12,13 +12,23 @@
 ///   chat           <|begin|><|User|>{q}<|Assistant|>                             <think>\n…\n</think>\n{answer}
 ///   chat_think     the same, then <think>\n (R1's template of February 2025)     …\n</think>\n{answer}
 ///   plain          {q}                                                           {answer}
+///   model          the conversation as the model's own chat template writes it   {answer}
+///   model_boxed    the same                                                      reasoning that ends in \boxed{answer}
+///   model_gsm8k    the same                                                      reasoning, then a line "#### answer" (GSM8K's form)
+///   model_think    the same                                                      <think>…</think>{answer}; without the opening tag where
+///                                                                                the chat template writes it
+///   model_r1       the same                                                      <think>…</think><answer>…</answer>
+///
+/// The last five are for models with a tokenizer.json. They ask for no form: that is for `system_prompt` and `prompt_examples` to do.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/text/chat/chat_template.h"
 #include "core/text/tokenizer.h"
 
 namespace cohort::text {
@@ -28,6 +38,43 @@ enum class Structure {
   kThinkAnswer,  ///< both in tags, nothing but white space outside
   kThinkText,    ///< reasoning in tags, then free text
   kText,         ///< free text
+  kBoxed,        ///< free text with the answer in its last \boxed{}
+  kHashes,       ///< free text, then "####" and the answer
+};
+
+/// A stage's prompt.
+struct PromptConfig {
+  std::string name;
+  std::string system_prompt;
+  std::vector<std::string> examples;
+
+  template <class Visitor>
+  void visit(Visitor& v, const char* doc = "prompt template: core/text/template.h has their table") {
+    v.text("template", name, doc);
+    v.text("system_prompt", system_prompt, "system message of every prompt; only with the templates model…; empty: the chat template's own");
+    v.texts("prompt_examples", examples,
+            "what was said before every question, user and assistant in turn: shows the form that answers have; only with the templates model…");
+    v.rule(is_known(), "template", known_names(), name);
+    v.rule(is_conversation() || system_prompt.empty(), "system_prompt", "none with template " + name, "one");
+    v.rule(is_conversation() || examples.empty(), "prompt_examples", "none with template " + name, "some");
+    v.rule(examples.size() % 2 == 0, "prompt_examples", "an answer to each question", std::to_string(examples.size()) + " texts");
+  }
+  bool is_known() const;
+  bool is_conversation() const;  ///< one of the templates model…
+  static const std::vector<std::string>& names();
+  static std::string known_names();
+
+  bool operator==(const PromptConfig&) const = default;
+};
+
+/// {"template", "system_prompt", "prompt_examples"}, the last two only where there are some; and back. InputError "WHERE: …".
+nlohmann::json prompt_to_json(const PromptConfig& config);
+PromptConfig prompt_from_json(const nlohmann::json& object, const std::string& where);
+
+/// What was said before a question.
+struct Turn {
+  std::string role;  ///< "system", "user" or "assistant"
+  std::string content;
 };
 
 struct TemplatePart {
@@ -45,40 +92,62 @@ class PromptTemplate {
   PromptTemplate(std::string name, std::vector<TemplatePart> before, std::vector<TemplatePart> after, Structure structure, bool opens_think)
       : name_(std::move(name)), before_(std::move(before)), after_(std::move(after)), structure_(structure), opens_think_(opens_think) {}
 
-  /// InputError when the tokenizer lacks a special token that the template needs.
+  /// Of a model's own chat template, which must outlive it.
+  PromptTemplate(PromptConfig config, Structure structure, const ChatTemplate& chat, const Tokenizer& tokenizer);
+
+  /// InputError when the tokenizer lacks a special token that the template needs, or its chat template refuses the conversation.
   std::vector<int32_t> render(std::string_view question, const Tokenizer& tokenizer) const;
+
+  /// The same after other turns, in which a system message comes first and takes the place of the configured one. Only of a conversation
+  /// (Fault).
+  std::vector<int32_t> render(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const;
+  bool is_conversation() const { return chat_ != nullptr; }
 
   const std::string& name() const { return name_; }
   Structure structure() const { return structure_; }
   bool opens_think() const { return opens_think_; }  ///< the prompt ends inside the think block: the completion has no opening tag
 
  private:
+  std::vector<ChatPart> conversation(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const;
+
   std::string name_;
   std::vector<TemplatePart> before_;
   std::vector<TemplatePart> after_;
   Structure structure_;
   bool opens_think_;
+  PromptConfig config_;
+  const ChatTemplate* chat_ = nullptr;
 };
 
-/// The templates of the table above; the reference lives as long as the program. InputError for another name.
+/// The first five templates of the table above; the reference lives as long as the program. InputError for another name.
 const PromptTemplate& find_template(std::string_view name);
 const std::vector<std::string>& template_names();
 bool is_template(std::string_view name);
 
+/// Any of the table. The tokenizer must outlive the result. InputError for another name, and where a template model… is wanted and the tokenizer
+/// has no chat template, or one that cannot be used.
+PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer);
+
 /// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
 void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
+
+/// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives the bare
+/// question. InputError for another name.
+PromptTemplate completion_form(const std::string& name);
 
 /// A completion taken apart. think and answer are without white space at both ends.
 struct Parsed {
   bool well_formed = false;
   std::string think;   ///< what is there, also when the completion is not well formed (an unclosed block runs to the end)
   std::string answer;  ///< as above, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a
-                       ///< closing think tag before it. So a completion without tags has no answer.
+                       ///< closing think tag before it, with kBoxed the last \boxed{}, with kHashes what follows the last "####" on its
+                       ///< line. So a completion without them has no answer.
 };
 
 /// Well formed means, by structure: kThinkAnswer: exactly one <think>…</think>, then exactly one <answer>…</answer>, white space between
 /// and around; kThinkText: exactly one <think>…</think> (no opening tag where the prompt has it), then text, no answer tags; kText: text
-/// without any tag. Thought and answer must not be empty. Tags are found in the text, so a tag spelled by bytes is a tag. O(length of the
+/// without any tag; kBoxed and kHashes: text with exactly one answer in its form, after which comes white space only (kBoxed: or a full stop or
+/// a closing $). Thought and answer must not be empty; that of kBoxed and kHashes is all that comes before. Tags are found in the text, so a tag spelled by bytes is a tag. O(length of the
 /// completion).
 Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion);
 

@@ -62,10 +62,15 @@ struct TokenTable {
 
 enum class SpecialTokens { kKeep, kSkip };
 
+class ChatTemplate;
+
 /// Immutable and safe to share between threads.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
+
+  /// How the model writes conversations down; null where the tokenizer comes without. InputError for one that cannot be used.
+  virtual const ChatTemplate* chat_template() const { return nullptr; }
 
   /// Plain text only, see above. InputError when the text holds something that this tokenizer cannot write (chars).
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;

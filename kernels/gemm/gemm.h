@@ -15,7 +15,8 @@ struct MatrixView {
   const float* data;
   int64_t row_stride;
   int64_t col_stride;
-  MatrixView transposed() const { return {data, col_stride, row_stride}; }
+  bool round_to_bf16 = false;  ///< of B only: its elements are taken as rounded to bf16, without a rounded copy in memory
+  MatrixView transposed() const { return {data, col_stride, row_stride, round_to_bf16}; }
 };
 
 inline MatrixView row_major(const float* data, int64_t cols) { return {data, cols, 1}; }

@@ -5,10 +5,10 @@
 
 namespace cohort::kernels {
 
-/// x [N, K], weight [O, K], bias [O] or undefined → [N, O].
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// x [N, K], weight [O, K], bias [O] or undefined → [N, O]. `rounded`: the weight is taken as rounded to bf16.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool rounded = false);
 /// dy [N, O] → dx [N, K].
-at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& weight);
+at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, bool rounded = false);
 /// weight_grad [O, K] += dyᵀ·x and bias_grad [O] += Σ dy (where defined), rows in ascending order.
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_grad, const at::Tensor& bias_grad);
 

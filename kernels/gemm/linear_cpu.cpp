@@ -6,7 +6,7 @@
 namespace cohort::kernels {
 namespace {
 
-MatrixView matrix(const at::Tensor& t) { return {t.data_ptr<float>(), t.stride(0), t.stride(1)}; }
+MatrixView matrix(const at::Tensor& t, bool rounded = false) { return {t.data_ptr<float>(), t.stride(0), t.stride(1), rounded}; }
 
 /// Column h of a [N, H, K] tensor as an N × K matrix.
 MatrixView head(const at::Tensor& t, int64_t h) { return {t.data_ptr<float>() + h * t.stride(1), t.stride(0), t.stride(2)}; }
@@ -16,19 +16,19 @@ MatrixView head_weight(const at::Tensor& w, int64_t h) { return {w.data_ptr<floa
 
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool rounded) {
   const int64_t n = dense_f32(x, "linear", "x").size(0), out = dense_f32(weight, "linear", "weight").size(0), in = weight.size(1);
   TORCH_CHECK(x.dim() == 2 && x.size(1) == in, "linear: x ", x.sizes(), " does not fit weight ", weight.sizes());
   at::Tensor y = at::empty({n, out}, x.options());
-  gemm(n, out, in, matrix(x), matrix(weight).transposed(), y.data_ptr<float>(), out, false);
+  gemm(n, out, in, matrix(x), matrix(weight, rounded).transposed(), y.data_ptr<float>(), out, false);
   if (bias.defined()) y.add_(bias);
   return y;
 }
 
-at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& weight) {
+at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& weight, bool rounded) {
   const int64_t n = dense_f32(dy, "linear", "dy").size(0), out = weight.size(0), in = weight.size(1);
   at::Tensor dx = at::empty({n, in}, dy.options());
-  gemm(n, in, out, matrix(dy), matrix(weight), dx.data_ptr<float>(), in, false);
+  gemm(n, in, out, matrix(dy), matrix(weight, rounded), dx.data_ptr<float>(), in, false);
   return dx;
 }
 

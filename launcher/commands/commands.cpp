@@ -1,6 +1,12 @@
 #include "launcher/commands/command.h"
 
+#include <fmt/core.h>
+
 #include <cmath>
+#include <filesystem>
+
+#include "core/base/file.h"
+#include "launcher/run_config.h"
 
 namespace cohort::launcher {
 namespace {
@@ -26,6 +32,33 @@ void add_sampling_options(CLI::App& command, generate::RolloutConfig& sampling) 
       ->capture_default_str();
 }
 
+void add_dtype_option(CLI::App& command, std::string& dtype) {
+  command.add_option("--dtype", dtype, "how matrix products are computed; norms, softmax, LM head and log-probabilities are fp32 in both")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+}
+
+void require_other_file(const char* option, const std::string& input, const std::string& output) {
+  std::error_code none;
+  if (std::filesystem::equivalent(input, output, none))
+    throw SharedInputError(std::string("--output: expected another file than ") + option + ", found " + output);
+  try {
+    require_writable_place(output);
+  } catch (const InputError& error) {
+    throw SharedInputError(error.problems());
+  }
+}
+
+void write_lines(comm::Communicator& world, std::string_view label, const std::string& mine, const std::string& output) {
+  std::string all;
+  for (const std::string& part : world.gather(label, mine)) all += part;
+  if (world.rank() != 0) return;
+  if (output.empty())
+    fmt::print("{}", all);
+  else
+    write_file_atomic(output, all);
+}
+
 void add_commands(CLI::App& program, Action& action) {
   program.require_subcommand(1);
   program.footer(
@@ -35,7 +68,9 @@ void add_commands(CLI::App& program, Action& action) {
   add_plan(program, action);
   add_generate(program, action);
   add_tokenize(program, action);
+  add_score(program, action);
   add_eval(program, action);
+  add_data(program, action);
   add_bench(program, action);
   add_status(program, action);
   add_replay(program, action);

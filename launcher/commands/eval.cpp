@@ -3,15 +3,19 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <span>
+#include <set>
 
 #include "core/base/json.h"
+#include "core/base/text_util.h"
+#include "core/config/yaml_reader.h"
+#include "core/data/prompt.h"
+#include "core/eval/completions.h"
 #include "core/eval/evaluation.h"
-#include "core/eval/pass_at_k.h"
+#include "core/eval/report.h"
+#include "core/eval/suite.h"
 #include "launcher/commands/command.h"
 #include "launcher/model_folder.h"
 #include "launcher/process_setup.h"
@@ -20,6 +24,7 @@
 namespace cohort::launcher {
 namespace {
 
+using eval::QuestionScore;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
@@ -29,46 +34,33 @@ constexpr int64_t kQuestionsAtOnce = 64;  // bounds what is held of answers
 
 struct EvalOptions {
   std::string model;
+  std::string completions;
+  std::string suite;
   data::DataConfig data;
+  std::string verifier;  // instead of the questions' own
   std::string template_name;
   int64_t questions = 0;
   generate::RolloutConfig sampling = {.n = 1, .temperature = 0.6, .top_p = 0.95, .max_response_length = 0, .max_num_seqs = 64};
+  int64_t most_new_tokens = kDefaultNewTokens;  // where sampling.max_response_length is 0
   int64_t seed = 17;
   bool as_json = false;
+  std::set<std::string> given;  // options that are on the command line
 };
 
-/// What is kept of the answers to one question.
-struct QuestionScore {
-  int64_t samples = 0;
-  int64_t correct = 0;
-  int64_t undecided = 0;
-  bool majority_correct = false;
-  double format = 0.0;  // sums over samples
-  double language = 0.0;
-  double tokens = 0.0;
-};
-
-double component(const records::Sample& sample, const char* name) {
-  const records::RewardComponent* found = reward::find_component(sample, name);
-  return found == nullptr ? 0.0 : found->value();
-}
-
-QuestionScore score_of(const records::Group& group, const ModelFolder& folder) {
-  QuestionScore score;
-  std::vector<std::string> answers;
-  for (const records::Sample& sample : group.samples()) {
-    ++score.samples;
-    score.correct += sample.outcome() == records::CORRECT ? 1 : 0;
-    score.undecided += sample.outcome() == records::UNDECIDED ? 1 : 0;
-    score.format += component(sample, "format");
-    score.language += component(sample, "language");
-    score.tokens += sample.response_ids_size();
-    const std::span<const int32_t> ids(sample.response_ids().data(), static_cast<size_t>(sample.response_ids_size()));
-    answers.push_back(text::parse_completion(*folder.prompt_template, *folder.tokenizer, ids).answer);
-  }
-  const std::optional<size_t> vote = eval::majority_vote(answers);
-  score.majority_correct = vote && group.samples(static_cast<int>(*vote)).outcome() == records::CORRECT;
-  return score;
+/// The suite's settings, except where the command line has its own.
+void apply_suite(EvalOptions& options) {
+  const auto suite = config::read_config<eval::Suite>(options.suite);
+  const auto left_open = [&](const char* option) { return options.given.count(option) == 0; };
+  options.data = suite.data;
+  if (options.data.split == "auto" && !options.data.tasks.empty()) options.data.split = "test";
+  options.verifier = suite.verifier;
+  if (left_open("--template")) options.template_name = suite.prompt_template;
+  if (left_open("--questions")) options.questions = suite.questions;
+  if (left_open("--samples")) options.sampling.n = suite.rollout.n;
+  if (left_open("--temperature")) options.sampling.temperature = suite.rollout.temperature;
+  if (left_open("--top-p")) options.sampling.top_p = suite.rollout.top_p;
+  options.sampling.top_k = suite.rollout.top_k, options.sampling.max_num_seqs = suite.rollout.max_num_seqs;
+  options.most_new_tokens = suite.rollout.max_response_length;
 }
 
 /// Room for the answer, the same for every question, so that an answer is cut at the same token on any number of ranks.
@@ -76,15 +68,14 @@ int64_t common_answer_length(const EvalOptions& options, const data::QuestionSet
   size_t longest = 0;
   for (int64_t i = 0; i < count; ++i) {
     const records::Question question = questions.at(static_cast<uint64_t>(i));
-    longest = std::max(longest, folder.prompt_template->render(question.text(), *folder.tokenizer).size());
+    longest = std::max(longest, data::render_prompt(question, *folder.prompt_template, *folder.tokenizer).size());
   }
-  return answer_length(folder.positions(), static_cast<int64_t>(longest), options.sampling.max_response_length, kDefaultNewTokens);
+  return answer_length(folder.positions(), static_cast<int64_t>(longest), options.sampling.max_response_length, options.most_new_tokens);
 }
 
 /// Scores of this rank's share of questions 0 … count-1.
 std::vector<QuestionScore> ask_my_share(const EvalOptions& options, const data::QuestionSet& questions, int64_t count,
-                                        const comm::Communicator& world) {
-  const ModelFolder folder = load_model_folder(options.model, options.template_name);
+                                        const ModelFolder& folder, const comm::Communicator& world) {
   generate::RolloutConfig sampling = options.sampling;
   sampling.max_response_length = common_answer_length(options, questions, count, folder);
   const reward::Scorer scorer({}, *folder.prompt_template, *folder.tokenizer, sampling.max_response_length);
@@ -93,8 +84,11 @@ std::vector<QuestionScore> ask_my_share(const EvalOptions& options, const data::
   for (int64_t from = count * world.rank() / world.size(); from < end; from += kQuestionsAtOnce) {
     const int64_t to = std::min(end, from + kQuestionsAtOnce);
     std::vector<records::Group> groups = eval::ask(questions, from, to, 0, *folder.prompt_template, *folder.tokenizer);
+    for (records::Group& group : groups)
+      if (!options.verifier.empty()) group.mutable_question()->set_verifier(options.verifier);
     eval::answer(groups, *folder.model, *folder.tokenizer, sampling, scorer, {static_cast<uint64_t>(options.seed), "cohort eval", 0}, {});
-    for (const records::Group& group : groups) scores.push_back(score_of(group, folder));
+    eval::add_votes(groups, *folder.prompt_template, *folder.tokenizer);
+    for (const records::Group& group : groups) scores.push_back(eval::score_of(group));
   }
   return scores;
 }
@@ -102,87 +96,97 @@ std::vector<QuestionScore> ask_my_share(const EvalOptions& options, const data::
 json to_json(const std::vector<QuestionScore>& scores) {
   json rows = json::array();
   for (const QuestionScore& s : scores)
-    rows.push_back({s.samples, s.correct, s.undecided, s.majority_correct, s.format, s.language, s.tokens});
+    rows.push_back({s.source, s.samples, s.correct, s.undecided, s.majority_correct, s.format, s.language, s.tokens});
   return rows;
 }
 
 std::vector<QuestionScore> from_json(const json& rows) {
   std::vector<QuestionScore> scores;
   for (const json& r : rows)
-    scores.push_back({r.at(0).get<int64_t>(), r.at(1).get<int64_t>(), r.at(2).get<int64_t>(), r.at(3).get<bool>(), r.at(4).get<double>(),
-                      r.at(5).get<double>(), r.at(6).get<double>()});
+    scores.push_back({r.at(0).get<std::string>(), r.at(1).get<int64_t>(), r.at(2).get<int64_t>(), r.at(3).get<int64_t>(),
+                      r.at(4).get<bool>(), r.at(5).get<double>(), r.at(6).get<double>(), r.at(7).get<double>()});
   return scores;
-}
-
-ordered_json estimate(const std::vector<QuestionScore>& scores, uint64_t seed, const std::function<double(const QuestionScore&)>& value) {
-  std::vector<double> values;
-  for (const QuestionScore& score : scores) values.push_back(value(score));
-  const eval::Estimate e = eval::bootstrap_mean(values, seed);
-  return {{"mean", e.mean}, {"low", e.low}, {"high", e.high}};
-}
-
-ordered_json summarise(const EvalOptions& options, const std::vector<QuestionScore>& scores) {
-  const int64_t n = options.sampling.n;
-  const auto seed = static_cast<uint64_t>(options.seed);
-  ordered_json result = {{"questions", scores.size()}, {"samples_per_question", n}};
-  std::vector<int64_t> ks;
-  for (int64_t k = 1; k < n; k *= 2) ks.push_back(k);
-  ks.push_back(n);
-  for (const int64_t k : ks)
-    result[fmt::format("pass@{}", k)] =
-        estimate(scores, seed, [k](const QuestionScore& s) { return eval::pass_at_k(s.samples, s.correct, k); });
-  if (n > 1)
-    result[fmt::format("cons@{}", n)] = estimate(scores, seed, [](const QuestionScore& s) { return s.majority_correct ? 1.0 : 0.0; });
-  const auto per_sample = [](double QuestionScore::*sum) {
-    return [sum](const QuestionScore& s) { return s.*sum / static_cast<double>(s.samples); };
-  };
-  result["format"] = estimate(scores, seed, per_sample(&QuestionScore::format));
-  result["language"] = estimate(scores, seed, per_sample(&QuestionScore::language));
-  result["response_length"] = estimate(scores, seed, per_sample(&QuestionScore::tokens));
-  int64_t undecided = 0;
-  for (const QuestionScore& score : scores) undecided += score.undecided;
-  result["undecided"] = undecided;
-  return result;
 }
 
 void print_table(const ordered_json& result) {
   fmt::print("{} questions, {} answer(s) each; 95% confidence intervals by bootstrap over questions\n", result["questions"].get<int64_t>(),
              result["samples_per_question"].get<int64_t>());
-  for (const auto& [name, value] : result.items()) {
-    if (value.is_object())
-      fmt::print("{:<16} {:8.3f}  [{:.3f}, {:.3f}]\n", name, value["mean"].get<double>(), value["low"].get<double>(),
-                 value["high"].get<double>());
-  }
+  const auto print_estimates = [](const std::string& before, const ordered_json& part) {
+    for (const auto& [name, value] : part.items())
+      if (value.is_object() && value.contains("mean"))
+        fmt::print("{:<16} {:8.3f}  [{:.3f}, {:.3f}]\n", before + name, value["mean"].get<double>(), value["low"].get<double>(),
+                   value["high"].get<double>());
+  };
+  print_estimates("", result);
   fmt::print("{:<16} {:8}\n", "undecided", result["undecided"].get<int64_t>());
+  if (!result.contains("sources")) return;
+  for (const auto& [source, part] : result["sources"].items()) {
+    fmt::print("{}: {} questions\n", printable(source), part["questions"].get<int64_t>());
+    print_estimates("  ", part);
+  }
 }
 
 int64_t question_count(const EvalOptions& options, const data::QuestionSet& questions) {
-  const auto there_are = static_cast<int64_t>(questions.size());
+  const auto there_are = static_cast<int64_t>(questions.size() > 0 ? questions.size() : questions.rows());
   const int64_t wanted = options.questions > 0 ? options.questions : there_are > 0 ? there_are : kDefaultQuestions;
   return there_are > 0 ? std::min(wanted, there_are) : wanted;
 }
 
-int run_eval(EvalOptions options, comm::Communicator& world) {
-  if (options.data.tasks.empty() == options.data.path.empty())
-    throw SharedInputError("command line: expected --data or --tasks, found " +
-                           std::string(options.data.path.empty() ? "neither" : "both"));
-  share_cores(world);
-  options.data.split = options.data.path.empty() ? "test" : "all";
-  options.data.shuffle = false;
-  const data::QuestionSet questions(options.data, static_cast<uint64_t>(options.seed));
-  const int64_t count = question_count(options, questions);
-  const std::vector<std::string> parts = world.gather("eval", to_json(ask_my_share(options, questions, count, world)).dump());
-  if (world.rank() != 0) return kExitDone;
+/// Each option once, and only those that go together.
+void require_one_source(const EvalOptions& options) {
+  const auto given = [&](const char* option) { return options.given.count(option) > 0; };
+  if (given("--completions")) {
+    for (const char* other : {"--model", "--data", "--tasks", "--suite", "--samples", "--temperature", "--top-p", "--questions",
+                              "--max-prompt-bytes", "--max-new-tokens", "--languages"})
+      if (given(other)) throw SharedInputError(fmt::format("command line: {}: expected nothing beside --completions, found it", other));
+    return;
+  }
+  if (!given("--model")) throw SharedInputError("command line: expected --model or --completions, found neither");
+  const int sources = given("--data") + given("--tasks") + given("--suite");
+  if (sources != 1)
+    throw SharedInputError(fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
+}
 
-  std::vector<QuestionScore> scores;
-  for (const std::string& part : parts)
-    for (const QuestionScore& score : from_json(parse_json(part, "eval"))) scores.push_back(score);
-  const ordered_json result = summarise(options, scores);
+void print_result(const EvalOptions& options, const ordered_json& result) {
   if (options.as_json) {
     fmt::print("{}\n", result.dump(2));
   } else {
     print_table(result);
   }
+}
+
+/// Without a model; one process does it.
+int score_recorded(const EvalOptions& options, const comm::Communicator& world) {
+  if (world.rank() != 0) return kExitDone;
+  std::optional<text::PromptTemplate> form;
+  if (!options.template_name.empty()) form = text::completion_form(options.template_name);
+  const auto scores = eval::score_completions(options.completions, data::row_format(options.data.format), form ? &*form : nullptr);
+  print_result(options, eval::report(scores, static_cast<uint64_t>(options.seed),
+                                     {.format = form.has_value(), .language = false, .response_length = false}));
+  return kExitDone;
+}
+
+int run_eval(EvalOptions options, comm::Communicator& world) {
+  require_one_source(options);
+  if (!options.completions.empty()) return score_recorded(options, world);
+  share_cores(world);
+  if (options.suite.empty()) {
+    options.data.split = options.data.path.empty() ? "test" : "all";
+  } else {
+    apply_suite(options);
+  }
+  options.data.shuffle = false;
+  const ModelFolder folder = load_model_folder(options.model, options.template_name);
+  const data::QuestionSet questions(options.data, static_cast<uint64_t>(options.seed),
+                                    data::prompt_length(*folder.prompt_template, *folder.tokenizer));
+  const int64_t count = question_count(options, questions);
+  const std::vector<std::string> parts = world.gather("eval", to_json(ask_my_share(options, questions, count, folder, world)).dump());
+  if (world.rank() != 0) return kExitDone;
+
+  std::vector<QuestionScore> scores;
+  for (const std::string& part : parts)
+    for (const QuestionScore& score : from_json(parse_json(part, "eval"))) scores.push_back(score);
+  print_result(options, eval::report(scores, static_cast<uint64_t>(options.seed)));
   return kExitDone;
 }
 
@@ -190,17 +194,24 @@ int run_eval(EvalOptions options, comm::Communicator& world) {
 
 void add_eval(CLI::App& program, Action& action) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = program.add_subcommand("eval", "Measure a trained model: pass@1, pass@k, majority vote, form, language");
-  command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model")->required();
-  command->add_option("--data", options->data.path, "JSONL with questions and answers (GSM8K's form or verl's)");
+  CLI::App* command = program.add_subcommand("eval", "Measure a trained model, or answers recorded: pass@1, pass@k, majority vote, form, language");
+  command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model");
+  command->add_option("--completions", options->completions,
+                      "score answers that are there already, without a model: rows with a ground truth and \"completions\": [\"…\"]");
+  command->add_option("--data", options->data.path, "questions with answers: a JSONL or Parquet file, a folder or a pattern");
   command->add_option("--tasks", options->data.tasks, "held-out generated questions instead, e.g. add:2 countdown:1");
+  command->add_option("--suite", options->suite, "questions and sampling as a YAML file says, e.g. configs/suites/gsm8k.yaml");
+  command->add_option("--format", options->data.format, "form of the rows; auto looks at their keys")
+      ->check(CLI::IsMember(data::row_format_names()))
+      ->capture_default_str();
   command->add_option("--languages", options->data.languages, "of generated questions: en, zh")->capture_default_str();
   command->add_option("--max-prompt-bytes", options->data.max_prompt_bytes, "leave longer questions of --data out")
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--questions", options->questions, "how many; default: 128 generated ones, all of a file")
       ->check(CLI::Range(1, 1 << 24));
-  command->add_option("--template", options->template_name, "prompt template; default: the one the model was trained with")
-      ->check(CLI::IsMember(text::template_names()));
+  command->add_option("--template", options->template_name,
+                      "prompt template; default: the one the model was trained with; of --completions: the form they should have")
+      ->check(CLI::IsMember(text::PromptConfig::names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--samples", sampling.n, "answers per question, the k of pass@k and cons@k")
       ->check(CLI::Range(1, 4096))
@@ -214,8 +225,14 @@ void add_eval(CLI::App& program, Action& action) {
       "pass@k is the unbiased estimator of arXiv 2107.03374, cons@k the correctness of the most frequent answer.\n"
       "Examples:\n"
       "  cohort eval --model runs/r1_mini/stages/r1/model --tasks add:2 countdown:1 --samples 8\n"
-      "  mpirun -n 2 cohort eval --model DIR --data gsm8k/test.jsonl --samples 4 --json");
-  command->callback([options, &action] { action = [options](comm::Communicator& world) { return run_eval(*options, world); }; });
+      "  mpirun -n 2 cohort eval --model DIR --data gsm8k/test.jsonl --samples 4 --json\n"
+      "  cohort eval --model DIR --suite configs/suites/gsm8k.yaml\n"
+      "  cohort eval --completions answers.jsonl --json");
+  command->callback([options, command, &action] {
+    for (const CLI::Option* option : command->get_options())
+      if (option->count() > 0) options->given.insert(option->get_name());
+    action = [options](comm::Communicator& world) { return run_eval(*options, world); };
+  });
 }
 
 }  // namespace cohort::launcher

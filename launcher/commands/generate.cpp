@@ -3,25 +3,23 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <utility>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
-#include "core/base/json.h"
 #include "core/generate/generator.h"
 #include "core/text/utf8.h"
 #include "launcher/commands/command.h"
 #include "launcher/model_folder.h"
 #include "launcher/process_setup.h"
+#include "launcher/prompt_rows.h"
 
 namespace cohort::launcher {
 namespace {
 
-constexpr uint64_t kMaxPromptsBytes = uint64_t{1} << 28;
 constexpr size_t kPromptsAtOnce = 256;
 constexpr int64_t kDefaultNewTokens = 256;
 constexpr int64_t kSequencesAtOnce = 64;
@@ -34,20 +32,22 @@ struct GenerateOptions {
   generate::RolloutConfig sampling = {
       .n = 1, .temperature = 0.6, .top_p = 0.95, .max_response_length = 0, .max_num_seqs = kSequencesAtOnce};
   uint64_t seed = 17;
+  std::string dtype = "fp32";
 };
 
 class Session {
  public:
-  explicit Session(const GenerateOptions& options) : options_(options), folder_(load_model_folder(options.model, options.template_name)) {}
+  Session(const GenerateOptions& options, ModelFolder folder) : options_(options), folder_(std::move(folder)) {}
 
   void converse();
-  void answer_file();
+  void answer_file(comm::Communicator& world);
 
  private:
   records::Group prompt_group(uint64_t id, const std::vector<int32_t>& ids) const;
-  std::vector<int32_t> parse_prompt(const std::string& line, const std::string& where) const;
-  void sample(std::vector<records::Group>& groups, const generate::Generator::OnToken& on_token = {});
   std::vector<std::vector<int32_t>> read_prompts() const;
+  void sample(std::vector<records::Group>& groups, int64_t longest_prompt, const generate::Generator::OnToken& on_token = {});
+  std::string answer(const std::vector<std::vector<int32_t>>& prompts, size_t begin, size_t end, int64_t longest_prompt);
+  bool is_end(int32_t id) const { return std::find(folder_.end_ids.begin(), folder_.end_ids.end(), id) != folder_.end_ids.end(); }
   nlohmann::json to_json(uint64_t prompt, const records::Sample& sample) const;
   std::string text_of(const records::Sample& sample) const;
 
@@ -63,12 +63,11 @@ records::Group Session::prompt_group(uint64_t id, const std::vector<int32_t>& id
   return group;
 }
 
-void Session::sample(std::vector<records::Group>& groups, const generate::Generator::OnToken& on_token) {
-  int64_t longest = 0;
-  for (const records::Group& group : groups) longest = std::max<int64_t>(longest, group.prompt_ids_size());
+void Session::sample(std::vector<records::Group>& groups, int64_t longest_prompt, const generate::Generator::OnToken& on_token) {
   generate::RolloutConfig sampling = options_.sampling;
-  sampling.max_response_length = answer_length(folder_.positions(), longest, sampling.max_response_length, kDefaultNewTokens);
-  generate::Generator(*folder_.model, *folder_.tokenizer, sampling).generate(groups, {options_.seed, "generate", 0}, {}, on_token);
+  sampling.max_response_length = answer_length(folder_.positions(), longest_prompt, sampling.max_response_length, kDefaultNewTokens);
+  generate::Generator(*folder_.model, folder_.tokenizer.get(), folder_.end_ids, sampling)
+      .generate(groups, {options_.seed, "generate", 0}, {}, on_token);
 }
 
 /// On a terminal the model must not speak to the terminal: control characters other than newline and tab are shown as "?".
@@ -82,7 +81,7 @@ std::string for_screen(std::string text) {
 /// What a person reads: without the end token.
 std::string Session::text_of(const records::Sample& sample) const {
   std::vector<int32_t> ids(sample.response_ids().begin(), sample.response_ids().end());
-  if (!ids.empty() && folder_.tokenizer->is_end(ids.back())) ids.pop_back();
+  if (!ids.empty() && is_end(ids.back())) ids.pop_back();
   return text::replace_invalid(folder_.tokenizer->decode(ids));
 }
 
@@ -95,8 +94,9 @@ void Session::converse() {
     if (!std::getline(std::cin, question)) break;
     if (text::trim(question).empty()) continue;
     std::vector<records::Group> groups = {prompt_group(number, folder_.prompt_template->render(question, *folder_.tokenizer))};
+    const int64_t prompt = groups[0].prompt_ids_size();
     if (options_.sampling.n > 1) {
-      sample(groups);
+      sample(groups, prompt);
       for (const records::Sample& each : groups[0].samples()) fmt::print("[{}] {}\n", each.index(), for_screen(text_of(each)));
       continue;
     }
@@ -105,88 +105,67 @@ void Session::converse() {
       fmt::print("{}", for_screen(text::replace_invalid(piece)));
       std::fflush(stdout);
     };
-    sample(groups, [&](const records::Group&, const records::Sample&, int32_t id) {
-      if (!folder_.tokenizer->is_end(id)) show(decoder.push(id));
+    sample(groups, prompt, [&](const records::Group&, const records::Sample&, int32_t id) {
+      if (!is_end(id)) show(decoder.push(id));
     });
     show(decoder.finish() + "\n");
   }
 }
 
-std::vector<int32_t> Session::parse_prompt(const std::string& line, const std::string& where) const {
-  const nlohmann::json row = parse_json(line, where);
-  const bool has_text = row.is_object() && row.contains("text") && row["text"].is_string();
-  const bool has_question = row.is_object() && row.contains("question") && row["question"].is_string();
-  if (has_text == has_question)
-    throw InputError(where + ": expected a string \"question\" or a string \"text\", found " + (has_text ? "both" : "neither"));
-  if (has_text) return folder_.tokenizer->encode(row["text"].get<std::string>());
-  return folder_.prompt_template->render(row["question"].get<std::string>(), *folder_.tokenizer);
-}
-
-/// InputError with every line that is wrong.
 std::vector<std::vector<int32_t>> Session::read_prompts() const {
-  std::istringstream lines(read_file(options_.prompts, kMaxPromptsBytes));
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<std::string> problems;
-  std::string line;
-  for (uint64_t number = 1; std::getline(lines, line); ++number) {
-    if (text::trim(line).empty()) continue;
-    const std::string where = fmt::format("{}:{}", options_.prompts, number);
-    try {
-      prompts.push_back(parse_prompt(line, where));
-      if (prompts.back().empty()) throw InputError(where + ": expected a prompt, found an empty one");
-      answer_length(folder_.positions(), static_cast<int64_t>(prompts.back().size()), options_.sampling.max_response_length,
-                    kDefaultNewTokens);
-    } catch (const InputError& error) {
-      const std::string& problem = error.problems().front();
-      problems.push_back(problem.starts_with(where) ? problem : where + ": " + problem);
-    }
-  }
-  if (prompts.empty() && problems.empty()) problems.push_back(options_.prompts + ": expected at least one line, found none");
-  if (!problems.empty()) throw InputError(problems);
-  return prompts;
+  const std::vector<PromptRow> rows = read_prompt_rows(options_.prompts, {"ids", "text", "messages", "question"});
+  return ids_of_rows(rows, folder_, [&](const std::vector<int32_t>& ids) {
+    answer_length(folder_.positions(), static_cast<int64_t>(ids.size()), options_.sampling.max_response_length, kDefaultNewTokens);
+  });
 }
 
 nlohmann::json Session::to_json(uint64_t prompt, const records::Sample& sample) const {
   nlohmann::json line;
   line["prompt"] = prompt;
   line["sample"] = sample.index();
-  line["text"] = text_of(sample);
+  if (folder_.tokenizer) line["text"] = text_of(sample);
   line["ids"] = std::vector<int32_t>(sample.response_ids().begin(), sample.response_ids().end());
   line["logprobs"] = std::vector<float>(sample.logprobs().begin(), sample.logprobs().end());
   line["finish_reason"] = sample.finish_reason() == records::STOP ? "stop" : "length";
   return line;
 }
 
-void Session::answer_file() {
-  std::error_code none;
-  if (!options_.output.empty() && std::filesystem::equivalent(options_.prompts, options_.output, none))
-    throw InputError("--output: expected another file than --prompts, found " + options_.output);
-  if (!options_.output.empty()) require_writable_place(options_.output);
+/// A line for each answer to prompts [begin, end).
+std::string Session::answer(const std::vector<std::vector<int32_t>>& prompts, size_t begin, size_t end, int64_t longest_prompt) {
+  std::vector<records::Group> groups;
+  for (size_t i = begin; i < end; ++i) groups.push_back(prompt_group(i, prompts[i]));
+  sample(groups, longest_prompt);
+  std::string lines;
+  for (const records::Group& group : groups)
+    for (const records::Sample& each : group.samples()) lines += to_json(group.id(), each).dump() + "\n";
+  return lines;
+}
+
+/// Answers have the same room on any number of ranks, and so are the same.
+void Session::answer_file(comm::Communicator& world) {
   const std::vector<std::vector<int32_t>> prompts = read_prompts();
-  std::string written;
-  for (size_t begin = 0; begin < prompts.size(); begin += kPromptsAtOnce) {
-    std::vector<records::Group> groups;
-    for (size_t i = begin; i < std::min(begin + kPromptsAtOnce, prompts.size()); ++i) groups.push_back(prompt_group(i, prompts[i]));
-    sample(groups);
-    for (const records::Group& group : groups)
-      for (const records::Sample& each : group.samples()) {
-        const std::string line = to_json(group.id(), each).dump() + "\n";
-        if (options_.output.empty()) fmt::print("{}", line);
-        written += options_.output.empty() ? "" : line;
-      }
+  size_t longest = 0;
+  for (const std::vector<int32_t>& ids : prompts) longest = std::max(longest, ids.size());
+  const Share mine = share_of(prompts.size(), world.rank(), world.size());
+  const bool at_once = options_.output.empty() && world.size() == 1;  // shown as they come
+  std::string lines;
+  for (size_t begin = mine.begin; begin < mine.end; begin += kPromptsAtOnce) {
+    lines += answer(prompts, begin, std::min(begin + kPromptsAtOnce, mine.end), static_cast<int64_t>(longest));
+    if (at_once) fmt::print("{}", std::exchange(lines, {}));
   }
-  if (!options_.output.empty()) write_file_atomic(options_.output, written);
+  write_lines(world, "generate", lines, options_.output);
 }
 
 int run_generate(const GenerateOptions& options, comm::Communicator& world) {
-  if (world.rank() != 0) return kExitDone;  // one process has all that sampling needs
+  const model::ComputeType type = compute_type_named(options.dtype);
+  if (options.prompts.empty() && world.rank() != 0) return kExitDone;  // a conversation is with one process
   share_cores(world);
-  Session session(options);
   if (options.prompts.empty()) {
-    session.converse();
-  } else {
-    session.answer_file();
+    Session(options, load_model_folder(options.model, options.template_name, type)).converse();
+    return kExitDone;
   }
+  if (!options.output.empty()) require_other_file("--prompts", options.prompts, options.output);
+  Session(options, load_published_folder(options.model, options.template_name, type, true)).answer_file(world);
   return kExitDone;
 }
 
@@ -196,13 +175,13 @@ void add_generate(CLI::App& program, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = program.add_subcommand("generate", "Ask a trained model: questions typed or piped in, or a JSONL file");
   command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model")->required();
-  CLI::Option* prompts =
-      command->add_option("--prompts", options->prompts,
-                          "JSONL; each row {\"question\": …}, put into the prompt template, or {\"text\": …}, a prompt as it stands");
+  CLI::Option* prompts = command->add_option(
+      "--prompts", options->prompts,
+      "JSONL; each row {\"question\": …}, put into the prompt template, {\"text\": …} or {\"ids\": […]}, a prompt as it stands");
   command->add_option("--output", options->output, "JSONL with text, ids, logprobs, finish_reason per answer; default: standard output")
       ->needs(prompts);
   command->add_option("--template", options->template_name, "prompt template; default: the one the model was trained with")
-      ->check(CLI::IsMember(text::template_names()));
+      ->check(CLI::IsMember(text::PromptConfig::names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--n", sampling.n, "answers per question")->check(CLI::Range(1, 4096))->capture_default_str();
   add_sampling_options(*command, sampling);
@@ -211,7 +190,10 @@ void add_generate(CLI::App& program, Action& action) {
   command->add_option("--seed", options->seed, "the answers are a function of model, prompt and seed")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  add_dtype_option(*command, options->dtype);
   command->footer(
+      "An answer ends at eos_token_id of generation_config.json or config.json where there is one, else at the tokenizer's end token.\n"
+      "With --prompts the work is shared among ranks (mpirun -n N), and --output has the same rows in the same order.\n"
       "Examples:\n"
       "  cohort generate --model runs/r1_mini/stages/r1/model\n"
       "  echo 'Add 47 and 85.' | cohort generate --model runs/r1_mini/stages/r1/model --n 4\n"

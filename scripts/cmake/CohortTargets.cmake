@@ -7,6 +7,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND cohort_warnings -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
 endif()
 
+# Calls tests/fuzz/coverage.cpp at every edge: what the fuzzer steers by.
+set(cohort_coverage "$<$<BOOL:${COHORT_SANITIZE}>:-fsanitize-coverage=trace-pc>")
+
 function(cohort_compile_options target)
   target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${cohort_warnings}>")
@@ -57,6 +60,7 @@ function(cohort_add_library name folder)
   if(sources)
     add_library(${name} STATIC ${sources})
     cohort_compile_options(${name})
+    target_compile_options(${name} PRIVATE "${cohort_coverage}")
     cohort_cpu_flags(${sources})
     set(scope PUBLIC)
   else()

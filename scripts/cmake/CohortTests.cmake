@@ -3,6 +3,7 @@
 #   cohort_tests              everything that needs one process (one ctest entry per folder, e.g. core.rl)
 #   cohort_distributed_tests  tests/distributed, by itself and under mpirun with 2 and 4 ranks
 #   cohort_parser_tests       tests of the parts that read foreign input, under ASan and UBSan (preset asan)
+#   cohort_fuzz               mutated input for the same parts (preset asan)
 
 file(GLOB_RECURSE all_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*_test.cpp")
 set(distributed_tests ${all_tests})
@@ -56,15 +57,31 @@ endfunction()
 if(COHORT_SANITIZE)
   if(parser_tests)
     cohort_add_tests(cohort_parser_tests tests/support/ranks_self.cpp "core_data;core_reward" ${parser_tests})
+    target_sources(cohort_parser_tests PRIVATE tests/fuzz/coverage.cpp)
     target_precompile_headers(cohort_parser_tests PRIVATE <catch2/catch.hpp>)
     add_test(NAME parsers COMMAND cohort_parser_tests)
   endif()
+  # Parsers of layers that link LibTorch come as single files: the layers as a whole would take minutes to compile.
+  find_package(LibTorch REQUIRED)
+  set(fuzzed_files core/model/architecture.cpp core/model/safetensors.cpp)
+  set_source_files_properties(${fuzzed_files} PROPERTIES COMPILE_OPTIONS "${cohort_coverage}")
+  set_source_files_properties(tests/fuzz/coverage.cpp PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all")  # called at every edge
+  file(GLOB fuzzer CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")
+  add_executable(cohort_fuzz ${fuzzer} ${fuzzed_files})
+  cohort_compile_options(cohort_fuzz)
+  target_compile_definitions(cohort_fuzz PRIVATE COHORT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(cohort_fuzz PRIVATE core_data core_reward LibTorch)
   return()
 endif()
 # From the other build folder, so that one ctest runs everything; scripts/test.sh has built it by then.
 add_test(NAME parsers_sanitized COMMAND bash -c "scripts/build.sh asan >&2 && build-asan/cohort_parser_tests"
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
 set_tests_properties(parsers_sanitized PROPERTIES TIMEOUT 1200)
+add_test(NAME fuzz COMMAND bash -c "scripts/fuzz.sh --seed 1 5" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+add_test(NAME fuzz_self_test COMMAND bash -c "scripts/build.sh asan cohort_fuzz >&2 && tests/fuzz/self_test.sh build-asan/cohort_fuzz"
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+set_tests_properties(fuzz fuzz_self_test PROPERTIES TIMEOUT 600 PROCESSORS 2)
+set_tests_properties(parsers_sanitized fuzz fuzz_self_test PROPERTIES RESOURCE_LOCK build_asan)  # each begins with a build
 
 if(local_tests)
   cohort_add_tests(cohort_tests tests/support/ranks_self.cpp launcher ${local_tests})

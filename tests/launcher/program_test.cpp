@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -140,6 +141,83 @@ TEST_CASE("generate answers a file of questions and prompts, the same each time"
   CHECK(read_lines(second) == rows);
   REQUIRE(generate(second, "2") == 0);
   CHECK(read_lines(second) != rows);
+}
+
+TEST_CASE("generate takes token ids, and needs no tokenizer for them") {
+  const TempDir folder;
+  model::Architecture a = model::architecture_preset("calibration_a");
+  a.vocab_size = 40;
+  model::save_model(model::CausalLM(a, 1), folder.path());
+  const std::string prompts = folder / "prompts.jsonl", output = folder / "out.jsonl", again = folder / "again.jsonl";
+  std::ofstream(prompts) << "{\"ids\": [3, 39, 0]}\n{\"ids\": [7]}\n";
+  const auto generate = [&](const std::string& to) {
+    return run({"generate", "--model", folder.path().c_str(), "--prompts", prompts.c_str(), "--output", to.c_str(), "--temperature", "0",
+                "--max-new-tokens", "12"});
+  };
+  REQUIRE(generate(output) == 0);
+  const auto rows = read_lines(output);
+  REQUIRE(rows.size() == 2);
+  for (const nlohmann::json& row : rows) {
+    CHECK(row["ids"].size() == 12);  // no end token is known
+    CHECK(row["logprobs"].size() == 12);
+    CHECK(row["finish_reason"] == "length");
+    CHECK_FALSE(row.contains("text"));
+  }
+  std::ofstream(folder / "generation_config.json") << nlohmann::json({{"eos_token_id", {rows[0]["ids"][4], rows[0]["ids"][2]}}});
+  REQUIRE(generate(again) == 0);
+  const auto ended = read_lines(again);
+  CHECK(ended[0]["finish_reason"] == "stop");
+  CHECK(ended[0]["ids"].size() <= 3);
+  CHECK(ended[0]["ids"].back() == rows[0]["ids"][ended[0]["ids"].size() - 1]);
+  for (const char* bad :
+       {R"({"ids": [40]})", R"({"ids": [-1]})", R"({"ids": [1.5]})", R"({"ids": []})", R"({"ids": 3})", R"({"ids": ["1"]})",
+        R"({"text": "no tokenizer"})", R"({"question": "no tokenizer"})", R"({"ids": [1], "text": "x"})"}) {
+    CAPTURE(bad);
+    std::ofstream(prompts) << bad << "\n";
+    CHECK(generate(output) == 2);
+  }
+}
+
+TEST_CASE("score writes the log-probability of each token after the first") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string input = folder / "in.jsonl", output = folder / "out.jsonl";
+  const auto score = [&](const std::string& to, const char* dtype = "fp32") {
+    return run({"score", "--model", folder.path().c_str(), "--input", input.c_str(), "--output", to.c_str(), "--dtype", dtype});
+  };
+  std::ofstream(input) << R"({"text": "1+2=3", "mark": 5})"
+                          "\n\n"
+                          R"({"ids": [49, 43, 50, 61, 51]})"
+                          "\n"
+                          R"({"ids": [49]})"
+                          "\n";
+  REQUIRE(score(output) == 0);
+  const auto rows = read_lines(output);
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0]["logprobs"].size() == 4);
+  CHECK(rows[0] == rows[1]);  // bytes are their own ids
+  CHECK(rows[2]["logprobs"] == nlohmann::json::array());
+  for (const double logprob : rows[0]["logprobs"]) CHECK((logprob < 0.0 && logprob > -20.0));
+  REQUIRE(score(folder / "half.jsonl", "bf16") == 0);
+  CHECK(read_lines(folder / "half.jsonl")[0] != rows[0]);
+  std::filesystem::remove(folder / "cohort_model.json");
+  CHECK(score(output) == 0);
+  std::filesystem::remove(folder / "cohort_tokenizer.json");
+  CHECK(score(output) == 2);
+  std::ofstream(input) << "{\"ids\": [49, 43, 50, 61, 51]}\n";
+  REQUIRE(score(output) == 0);
+  CHECK(read_lines(output)[0] == rows[1]);
+  CHECK(score(input) == 2);
+  CHECK(score(output, "fp16") == 2);
+  for (const std::string& bad :
+       {std::string(R"({"ids": [272]})"), std::string(R"({"question": "x"})"), std::string("[1]"), std::string("{"), std::string()}) {
+    CAPTURE(bad);
+    std::ofstream(input) << bad << "\n";
+    CHECK(score(output) == 2);
+  }
+  std::ofstream(input) << nlohmann::json({{"ids", std::vector<int>(513, 1)}}) << "\n";  // of 512 positions
+  CHECK(score(output) == 2);
+  CHECK(read_lines(output)[0] == rows[1]);  // left as it was
 }
 
 TEST_CASE("generate and eval refuse what they cannot read or hold") {

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "core/base/error.h"
 
 namespace cohort::model {
@@ -20,15 +22,16 @@ class GroupedQueryAttention final : public Attention {
  public:
   GroupedQueryAttention(const Architecture& a, const std::string& prefix, ParameterSet& set, const RopeTable& rope)
       : a_(a), set_(set), rope_(rope), scale_(attention_scale(a)) {
-    const auto projection = [&](const char* name, int64_t out) {
-      Projection p{set.declare(prefix + name + ".weight", {out, a.hidden_size}, Init::kNormal), 0};
-      if (a.attention_bias) p.bias = set.declare(prefix + name + ".bias", {out}, Init::kZeros);
+    const auto projection = [&](const char* name, int64_t in, int64_t out, bool biased) {
+      Projection p{set.declare(prefix + name + ".weight", {out, in}, Init::kNormal), {}};
+      if (biased) p.bias = set.declare(prefix + name + ".bias", {out}, Init::kZeros);
       return p;
     };
-    q_ = projection("q_proj", a.num_attention_heads * a.head_dim);
-    k_ = projection("k_proj", a.num_key_value_heads * a.head_dim);
-    v_ = projection("v_proj", a.num_key_value_heads * a.head_dim);
-    o_ = set.declare(prefix + "o_proj.weight", {a.hidden_size, a.num_attention_heads * a.head_dim}, Init::kNormal);
+    const int64_t q = a.num_attention_heads * a.head_dim, kv = a.num_key_value_heads * a.head_dim;
+    q_ = projection("q_proj", a.hidden_size, q, a.attention_bias);
+    k_ = projection("k_proj", a.hidden_size, kv, a.attention_bias);
+    v_ = projection("v_proj", a.hidden_size, kv, a.attention_bias);
+    o_ = projection("o_proj", q, a.hidden_size, a.attention_output_bias);
     if (a.qk_norm) {
       q_norm_ = set.declare(prefix + "q_norm.weight", {a.head_dim}, Init::kOnes);
       k_norm_ = set.declare(prefix + "k_norm.weight", {a.head_dim}, Init::kOnes);
@@ -39,17 +42,17 @@ class GroupedQueryAttention final : public Attention {
     const at::Tensor q = rotated(project(x, q_, c), a_.num_attention_heads, q_norm_, c);
     const at::Tensor k = rotated(project(x, k_, c), a_.num_key_value_heads, k_norm_, c);
     const at::Tensor v = project(x, v_, c).view({-1, a_.num_key_value_heads, a_.head_dim});
-    const at::Tensor out = attend_or_decode(q, k, v, c, layer, scale_);
-    return linear(out.flatten(1), set_.at(o_), nullptr, c.type);
+    return project(attend_or_decode(q, k, v, c, layer, scale_).flatten(1), o_, c);
   }
 
  private:
   struct Projection {
-    size_t weight, bias;
+    size_t weight;
+    std::optional<size_t> bias;
   };
 
   at::Tensor project(const at::Tensor& x, const Projection& p, const ForwardContext& c) const {
-    return linear(x, set_.at(p.weight), a_.attention_bias ? &set_.at(p.bias) : nullptr, c.type);
+    return linear(x, set_.at(p.weight), p.bias ? &set_.at(*p.bias) : nullptr, c.type);
   }
 
   at::Tensor rotated(const at::Tensor& x, int64_t heads, size_t norm, const ForwardContext& c) const {
@@ -61,8 +64,8 @@ class GroupedQueryAttention final : public Attention {
   ParameterSet& set_;
   RopeTable rope_;
   double scale_;
-  Projection q_, k_, v_;
-  size_t o_, q_norm_ = 0, k_norm_ = 0;
+  Projection q_, k_, v_, o_;
+  size_t q_norm_ = 0, k_norm_ = 0;
 };
 
 /// MLA in the absorbed form, in training as in decoding: with W_kvb split per head into W_K [n, R] and W_V [v, R],

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "core/model/shared_experts.h"
 
 namespace cohort::model {
@@ -10,20 +12,34 @@ namespace {
 /// down( silu(gate(x)) ⊙ up(x) ).
 class SwigluMlp final : public FeedForward {
  public:
-  SwigluMlp(int64_t hidden, int64_t intermediate, const std::string& prefix, ParameterSet& set)
+  SwigluMlp(int64_t hidden, int64_t intermediate, bool biased, const std::string& prefix, ParameterSet& set)
       : set_(set),
-        gate_(set.declare(prefix + "gate_proj.weight", {intermediate, hidden}, Init::kNormal)),
-        up_(set.declare(prefix + "up_proj.weight", {intermediate, hidden}, Init::kNormal)),
-        down_(set.declare(prefix + "down_proj.weight", {hidden, intermediate}, Init::kNormal)) {}
+        gate_(declare(prefix + "gate_proj", hidden, intermediate, biased)),
+        up_(declare(prefix + "up_proj", hidden, intermediate, biased)),
+        down_(declare(prefix + "down_proj", intermediate, hidden, biased)) {}
 
   at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace*) const override {
-    const at::Tensor hidden = swiglu(linear(x, set_.at(gate_), nullptr, c.type), linear(x, set_.at(up_), nullptr, c.type));
-    return linear(hidden, set_.at(down_), nullptr, c.type);
+    return project(swiglu(project(x, gate_, c), project(x, up_, c)), down_, c);
   }
 
  private:
+  struct Projection {
+    size_t weight;
+    std::optional<size_t> bias;
+  };
+
+  Projection declare(const std::string& name, int64_t in, int64_t out, bool biased) {
+    Projection p{set_.declare(name + ".weight", {out, in}, Init::kNormal), {}};
+    if (biased) p.bias = set_.declare(name + ".bias", {out}, Init::kZeros);
+    return p;
+  }
+
+  at::Tensor project(const at::Tensor& x, const Projection& p, const ForwardContext& c) const {
+    return linear(x, set_.at(p.weight), p.bias ? &set_.at(*p.bias) : nullptr, c.type);
+  }
+
   ParameterSet& set_;
-  size_t gate_, up_, down_;
+  Projection gate_, up_, down_;
 };
 
 class MixtureOfExperts final : public FeedForward {
@@ -39,7 +55,8 @@ class MixtureOfExperts final : public FeedForward {
             set.declare(prefix + "experts.down_proj.weight", {a.n_routed_experts, a.hidden_size, a.moe_intermediate_size}, Init::kNormal)) {
     if (!a.softmax_router) bias_ = at::zeros({a.n_routed_experts}, at::kFloat);
     if (a.n_shared_experts > 0)
-      shared_ = std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, prefix + "shared_experts.", set);
+      shared_ =
+          std::make_unique<SwigluMlp>(a.hidden_size, a.n_shared_experts * a.moe_intermediate_size, false, prefix + "shared_experts.", set);
   }
 
   at::Tensor forward(const at::Tensor& x, const ForwardContext& c, MoeTrace* trace) const override {
@@ -77,7 +94,7 @@ class MixtureOfExperts final : public FeedForward {
 
 std::unique_ptr<FeedForward> make_feed_forward(const Architecture& a, int64_t layer, const std::string& prefix, ParameterSet& set) {
   if (a.is_moe_layer(layer)) return std::make_unique<MixtureOfExperts>(a, prefix, set);
-  return std::make_unique<SwigluMlp>(a.hidden_size, a.intermediate_size, prefix, set);
+  return std::make_unique<SwigluMlp>(a.hidden_size, a.intermediate_size, a.mlp_bias, prefix, set);
 }
 
 void update_router_bias(const at::Tensor& bias, const at::Tensor& load, double rate) {

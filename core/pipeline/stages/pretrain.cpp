@@ -7,7 +7,7 @@ namespace cohort::pipeline {
 StageOutput run_pretrain(const StageContext& c, const PretrainStage& stage) {
   StageOutput out;
   out.model = c.start_model(stage.from, stage.model);
-  out.prompt_template = stage.eval_template;
+  out.prompt.name = stage.eval_template;
   const data::PretrainCorpus corpus(stage.data, stage.mixture, c.tokenizer, c.seed());
   TrainingSession session(c, *out.model, nullptr, stage.optim, stage.steps, stage.steps);
   Learner learner(*out.model, session.optimizer(), c.team, c.recipe.trainer.reduction_slots, stage.router_bias_update_rate,

@@ -29,7 +29,7 @@ bool keep(const records::Sample& s, double min_language) {
 
 std::vector<records::Trace> kept_traces(const StageContext& c, const RejectionSamplingStage& stage,
                                         const std::vector<records::Group>& groups) {
-  const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(stage.prompt, c.tokenizer);
   std::vector<records::Trace> traces;
   for (const records::Group& g : groups) {
     int64_t kept = 0;
@@ -67,8 +67,8 @@ StageOutput run_rejection_sampling(const StageContext& c, const RejectionSamplin
   Stopwatch clock;
   StageOutput out;
   const auto policy = c.model_of(stage.policy);
-  const data::QuestionSet questions(stage.data, c.seed() + 1);  // other questions than a stage that trains on the same tasks
-  const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
+  const data::QuestionSet questions = c.questions(stage.data, prompt_template, 1);  // other questions than a stage that trains on the same tasks
+  const text::PromptTemplate prompt_template = text::make_prompt_template(stage.prompt, c.tokenizer);
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   Progress progress(c.stage.name, stage.questions, c.team.leads());
   uint64_t tokens = 0;

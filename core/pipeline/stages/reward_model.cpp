@@ -36,8 +36,8 @@ void compare(const records::Group& g, const text::Tokenizer& tokenizer, std::vec
 
 /// Every member samples its share; all learn all comparisons.
 std::vector<Comparison> collect(const StageContext& c, const RewardModelStage& stage, model::CausalLM& policy, uint64_t& tokens) {
-  const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
-  const data::QuestionSet questions(stage.data, c.seed() + 2);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(stage.prompt, c.tokenizer);
+  const data::QuestionSet questions = c.questions(stage.data, prompt_template, 2);
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   const int64_t begin = stage.questions * c.team.index() / c.team.size(), end = stage.questions * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);
@@ -112,7 +112,7 @@ StageOutput run_reward_model(const StageContext& c, const RewardModelStage& stag
   StageOutput out;
   const auto policy = c.model_of(stage.from);
   out.model = scalar_model(*policy, c);
-  out.prompt_template = stage.prompt_template;
+  out.prompt = stage.prompt;
   uint64_t sampled = 0;
   const auto all = collect(c, stage, *policy, sampled);
   const int64_t n = static_cast<int64_t>(all.size());

@@ -67,8 +67,8 @@ class RlRun {
       : c_(c),
         stage_(stage),
         algorithm_(stage.algorithm),
-        prompt_template_(text::find_template(stage.prompt_template)),
-        questions_(stage.data, c.seed()),
+        prompt_template_(text::make_prompt_template(stage.prompt, c.tokenizer)),
+        questions_(c.questions(stage.data, prompt_template_)),
         policy_(c.start_model(stage.from, stage.model)),
         preference_(stage.preference_model.empty() ? reward::Preference() : load_preference(c, stage.preference_model)),
         reference_(algorithm_.needs_reference() && c.team.trainers() ? copy_of_policy() : nullptr),
@@ -93,7 +93,7 @@ class RlRun {
     *out.result.mutable_eval() = evaluate_now();
     session_.describe(out.result);
     out.model = std::move(policy_);
-    out.prompt_template = stage_.prompt_template;
+    out.prompt = stage_.prompt;
     return out;
   }
 
@@ -106,7 +106,7 @@ class RlRun {
     return copy;
   }
 
-  records::EvalResult evaluate_now() { return evaluate(c_, *policy_, stage_.prompt_template, stage_.data, preference_); }
+  records::EvalResult evaluate_now() { return evaluate(c_, *policy_, stage_.prompt, stage_.data, preference_); }
 
   /// rollout_schedule.h says what is sampled when. What is sampled alongside this step is sampled before it changes the weights; where
   /// other members do it, while these train.
@@ -135,7 +135,8 @@ class RlRun {
     m["perf/total_num_tokens"] = static_cast<double>(rollout.sampled_tokens + trained), m["timing_s/step"] = seconds;
     m["perf/throughput"] = static_cast<double>(rollout.sampled_tokens + trained) / seconds / c_.team.size();
     m["train/num_gen_batches"] = static_cast<double>(rollout.batch.rounds());
-    if (c_.recipe.eval.test_freq > 0 && (step + 1) % c_.recipe.eval.test_freq == 0)
+    const int64_t test_freq = c_.test_freq(stage_.test_freq);
+    if (test_freq > 0 && (step + 1) % test_freq == 0)
       add_validation_metrics(evaluate_now(), c_.recipe.eval.rollout.n, m);
     std::string note = fmt::format("reward {:.3f} length {:.0f}", *m.find("reward/mean"), *m.find("response_length/mean"));
     if (const double* age = m.find("staleness/mean")) note += fmt::format(" staleness {:.1f} dropped {}", *age, rollout.stale);
@@ -662,7 +663,7 @@ class RlRun {
   const StageContext& c_;
   const RlStage& stage_;
   const rl::AlgorithmConfig& algorithm_;
-  const text::PromptTemplate& prompt_template_;
+  const text::PromptTemplate prompt_template_;
   data::QuestionSet questions_;
   std::unique_ptr<model::CausalLM> policy_;
   reward::Preference preference_;

@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
+#include "core/data/prompt.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/supervised.h"
 #include "core/pipeline/trace_file.h"
@@ -13,7 +14,7 @@ namespace {
 
 /// Everything that is learned, in a fixed order, as token ids.
 std::vector<records::Demonstration> collect(const StageContext& c, const SftStage& stage) {
-  const text::PromptTemplate& prompt_template = text::find_template(stage.prompt_template);
+  const text::PromptTemplate prompt_template = text::make_prompt_template(stage.prompt, c.tokenizer);
   std::vector<records::Demonstration> all;
   int64_t too_long = 0;
   const auto add = [&](records::Demonstration d) {
@@ -24,14 +25,14 @@ std::vector<records::Demonstration> collect(const StageContext& c, const SftStag
     for (const records::Trace& t : read_traces(c.stage_folder(name) + "/traces.jsonl")) {
       if (stage.data.max_traces > 0 && static_cast<int64_t>(all.size()) >= stage.data.max_traces) break;
       records::Demonstration d;
-      for (int32_t id : prompt_template.render(t.question().text(), c.tokenizer)) d.add_prompt_ids(id);
+      for (int32_t id : data::render_prompt(t.question(), prompt_template, c.tokenizer)) d.add_prompt_ids(id);
       for (int32_t id : text::render_completion(prompt_template, c.tokenizer, stage.reasoning ? t.think() : "", t.answer()))
         d.add_completion_ids(id);
       d.set_question_id(t.question().id()), d.set_source(name);
       add(std::move(d));
     }
   if (stage.data.demonstrations_size > 0) {
-    const data::QuestionSet questions(stage.data.demonstrations, c.seed());
+    const data::QuestionSet questions = c.questions(stage.data.demonstrations, prompt_template);
     for (int64_t i = 0; i < stage.data.demonstrations_size; ++i)
       add(data::demonstrate(questions.at(static_cast<uint64_t>(i)), prompt_template, c.tokenizer, stage.reasoning));
   }
@@ -46,7 +47,7 @@ std::vector<records::Demonstration> collect(const StageContext& c, const SftStag
 StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   StageOutput out;
   out.model = c.start_model(stage.from, stage.model);
-  out.prompt_template = stage.prompt_template;
+  out.prompt = stage.prompt;
   const auto all = collect(c, stage);
   const int64_t n = static_cast<int64_t>(all.size());
   const int64_t steps =
@@ -59,10 +60,10 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
   std::vector<int64_t> order;
   const auto publish = [&] { c.team.publish(*out.model, static_cast<uint64_t>(session.optimizer().steps())); };  // all evaluate
   const auto reached = [&](int64_t steps_done, Metrics& m) {
-    const int64_t every = c.recipe.eval.test_freq;
+    const int64_t every = c.test_freq(stage.test_freq);
     if (every == 0 || steps_done % every != 0) return false;
     publish();
-    const records::EvalResult e = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
+    const records::EvalResult e = evaluate(c, *out.model, stage.prompt, stage.data.demonstrations);
     add_validation_metrics(e, c.recipe.eval.rollout.n, m);
     return stage.stop_at_accuracy > 0.0 && e.accuracy() >= stage.stop_at_accuracy;
   };
@@ -79,7 +80,7 @@ StageOutput run_sft(const StageContext& c, const SftStage& stage) {
       },
       reached);
   publish();
-  *out.result.mutable_eval() = evaluate(c, *out.model, stage.prompt_template, stage.data.demonstrations);
+  *out.result.mutable_eval() = evaluate(c, *out.model, stage.prompt, stage.data.demonstrations);
   session.describe(out.result);
   return out;
 }

@@ -23,6 +23,12 @@ constexpr uint64_t kMaxTokenizerBytes = uint64_t{1} << 27;
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 24;
 constexpr const char* kConfigName = "tokenizer_config.json";
 constexpr const char* kGenerationName = "generation_config.json";
+constexpr const char* kChatName = "chat_template.jinja";
+
+/// What a token with `normalized` is looked for as, and decoded to.
+std::string normalized_content(const AddedToken& token, bool use_nfc) {
+  return use_nfc && !is_quickly_nfc(token.content) ? nfc(token.content, nullptr) : token.content;
+}
 
 TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   TokenTable table;
@@ -31,6 +37,7 @@ TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   for (const AddedToken& token : file.added_tokens) {
     table.kinds[static_cast<size_t>(token.id)] = token.special ? TokenTable::Kind::kSkipped : TokenTable::Kind::kAdded;
     table.names.emplace_back(token.content, token.id);
+    if (token.normalized) table.pieces[static_cast<size_t>(token.id)] = decoded_piece(normalized_content(token, file.nfc));
   }
   table.end_ids = roles.end_ids;
   table.begin_id = roles.begin_id, table.pad_id = roles.pad_id;
@@ -127,9 +134,10 @@ struct BpeTokenizer::Sink {
   }
 };
 
-BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const TokenRoles& roles)
+BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const TokenRoles& roles, ChatSource chat)
     : Tokenizer(table_of(parsed, roles)),
       files_(std::move(files)),
+      chat_(std::move(chat)),
       nfc_(parsed.nfc),
       pre_tokenizer_(std::move(parsed.pre_tokenizer)),
       model_(parsed.byte_ids, parsed.merges),
@@ -142,8 +150,11 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
   for (const bool special : {true, false})  // of two with the same text, `tokenizers` takes the special one
     for (const AddedToken& token : parsed.added_tokens) {
       if (token.special != special) continue;
-      const bool normal = token.normalized && nfc_ && !is_quickly_nfc(token.content);
-      (token.normalized ? normalized_finder_ : raw_finder_).add(normal ? nfc(token.content, nullptr) : token.content, token);
+      if (token.normalized) {
+        normalized_finder_.add(normalized_content(token, nfc_), token);
+      } else {
+        raw_finder_.add(token.content, token);
+      }
     }
   if (parsed.ignore_merges) index_whole_words(parsed.whole_words);
 }
@@ -289,7 +300,27 @@ void BpeTokenizer::save(const std::string& folder) const {
   write_file_atomic(folder + "/" + kPublishedTokenizerFile, files_.tokenizer);
   if (!files_.tokenizer_config.empty()) write_file_atomic(folder + "/" + kConfigName, files_.tokenizer_config);
   if (!files_.generation_config.empty()) write_file_atomic(folder + "/" + kGenerationName, files_.generation_config);
+  if (!files_.chat_template.empty()) write_file_atomic(folder + "/" + kChatName, files_.chat_template);
 }
+
+const ChatTemplate* BpeTokenizer::chat_template() const {
+  if (!chat_.problem.empty()) throw InputError(chat_.problem);
+  return chat_.chat_template.get();
+}
+
+namespace {
+
+ChatSource load_chat(const std::string& folder) {
+  ChatSource chat;
+  try {
+    chat.chat_template = load_chat_template(folder);
+  } catch (const InputError& error) {
+    chat.problem = error.what();
+  }
+  return chat;
+}
+
+}  // namespace
 
 std::unique_ptr<BpeTokenizer> load_bpe_tokenizer(const std::string& folder) {
   const auto optional_file = [&](const char* name) {
@@ -302,13 +333,14 @@ std::unique_ptr<BpeTokenizer> load_bpe_tokenizer(const std::string& folder) {
   files.tokenizer = read_file(path, kMaxTokenizerBytes);
   files.tokenizer_config = optional_file(kConfigName);
   files.generation_config = optional_file(kGenerationName);
+  files.chat_template = optional_file(kChatName);
   TokenizerFile parsed = parse_tokenizer_json(files.tokenizer, path);
   TokenRoles roles = read_tokenizer_config(files.tokenizer_config, parsed, folder + "/" + kConfigName);
   add_end_ids(files.generation_config, parsed, folder + "/" + kGenerationName, roles);
   if (roles.end_ids.empty()) add_end_ids(optional_file("config.json"), parsed, folder + "/config.json", roles);
   const auto lacking = std::count(parsed.byte_ids.begin(), parsed.byte_ids.end(), -1);
   if (lacking > 0) log_warn("{}: {} of the 256 bytes have no token; text loses them, as it does in `tokenizers`", path, lacking);
-  return std::make_unique<BpeTokenizer>(std::move(files), std::move(parsed), roles);
+  return std::make_unique<BpeTokenizer>(std::move(files), std::move(parsed), roles, load_chat(folder));
 }
 
 }  // namespace cohort::text::bpe

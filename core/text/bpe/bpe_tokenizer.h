@@ -14,6 +14,7 @@
 #include "core/text/bpe/bpe_model.h"
 #include "core/text/bpe/normalizer.h"
 #include "core/text/bpe/tokenizer_json.h"
+#include "core/text/chat/chat_template.h"
 #include "core/text/tokenizer.h"
 
 namespace cohort::text::bpe {
@@ -33,12 +34,20 @@ struct TokenRoles {
 
 /// The bytes of the files; empty where there is none.
 struct PublishedFiles {
-  std::string tokenizer, tokenizer_config, generation_config;
+  std::string tokenizer, tokenizer_config, generation_config, chat_template;
+};
+
+/// The model's chat template: neither where there is none; `problem` says why it cannot be used, which matters only to who wants to.
+struct ChatSource {
+  std::unique_ptr<ChatTemplate> chat_template;
+  std::string problem;
 };
 
 class BpeTokenizer final : public Tokenizer {
  public:
-  BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const TokenRoles& roles);
+  BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const TokenRoles& roles, ChatSource chat);
+
+  const ChatTemplate* chat_template() const override;
 
   std::vector<int32_t> encode(std::string_view text) const override;
   std::vector<int32_t> encode_with_added_tokens(std::string_view text, bool add_special_tokens) const override;
@@ -64,6 +73,7 @@ class BpeTokenizer final : public Tokenizer {
   void index_whole_words(const std::vector<int32_t>& ids);
 
   PublishedFiles files_;
+  ChatSource chat_;
   bool nfc_;
   PreTokenizer pre_tokenizer_;
   BpeModel model_;

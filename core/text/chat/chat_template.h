@@ -13,8 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "core/text/tokenizer.h"
-
 namespace cohort::text {
 
 /// A stretch of a rendered conversation.

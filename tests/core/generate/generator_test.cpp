@@ -387,4 +387,31 @@ TEST_CASE("a source without groups is no error; one that moves groups is a Fault
   CHECK_THROWS_AS(Generator(*model, tokenizer(), config()).generate_from(moving, groups, kKey, {9, 4}), Fault);
 }
 
+TEST_CASE("without a tokenizer every id may be sampled, and an answer ends at any of the end tokens") {
+  const auto model = make_model("dense_tiny");
+  RolloutConfig c = config(1);
+  c.temperature = 0.0;
+  std::vector<Group> endless = questions(3);
+  Generator(*model, nullptr, {}, c).generate(endless, kKey, {9, 4});
+  for (const Group& g : endless) {
+    CHECK(g.samples(0).response_ids_size() == 20);
+    CHECK(g.samples(0).finish_reason() == records::LENGTH);
+  }
+  // Two tokens that come in the first answer end it at whichever is first; the rest stays as it was.
+  const std::vector<int32_t> whole = ids_of(endless[0].samples(0));
+  const int32_t late = whole[5], early = whole[3];
+  const auto first = std::min(std::find(whole.begin(), whole.end(), late), std::find(whole.begin(), whole.end(), early));
+  std::vector<Group> ended = questions(3);
+  Generator(*model, nullptr, {late, early}, c).generate(ended, kKey, {9, 4});
+  CHECK(ids_of(ended[0].samples(0)) == std::vector<int32_t>(whole.begin(), first + 1));
+  CHECK(ended[0].samples(0).finish_reason() == records::STOP);
+
+  std::set<int32_t> sampled;
+  c.temperature = 100.0, c.n = 64;
+  std::vector<Group> wild = questions(1);
+  Generator(*model, nullptr, {}, c).generate(wild, kKey, {9, 4});
+  for (const Sample& s : wild[0].samples()) sampled.insert(s.response_ids().begin(), s.response_ids().end());
+  CHECK(sampled.size() == 16);
+}
+
 }  // namespace cohort::generate

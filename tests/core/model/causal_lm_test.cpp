@@ -11,6 +11,7 @@
 
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/model/logprobs.h"
 #include "core/model/safetensors.h"
 #include "core/model/weights_io.h"
 #include "tests/support/golden.h"
@@ -18,7 +19,10 @@
 namespace cohort::model {
 namespace {
 
-const std::vector<std::string> kFixtures = {"deepseek_v3", "deepseek_v3_plain", "qwen2_tied", "qwen2_untied", "qwen3_moe"};
+const std::vector<std::string> kFixtures = {
+    "deepseek_v2_groups", "deepseek_v2_lite", "deepseek_v2_tied", "deepseek_v3",    "deepseek_v3_groups", "deepseek_v3_plain",
+    "llama_biased",       "llama_scaled",     "llama_untied",     "qwen2_tied",     "qwen2_untied",       "qwen2_yarn",
+    "qwen3_biased",       "qwen3_moe",        "qwen3_moe_tied",   "qwen3_moe_yarn", "qwen3_tied",         "qwen3_yarn"};
 
 std::unique_ptr<CausalLM> fixture_model(const std::string& name, ComputeType type = ComputeType::kFloat32) {
   return load_model(test::golden_path("model/" + name), type);
@@ -153,7 +157,7 @@ TEST_CASE("gradients do not depend on the split into micro-batches, to the bit")
 }
 
 TEST_CASE("absorbed MLA equals expanded MLA") {
-  const std::string name = GENERATE(as<std::string>{}, "deepseek_v3", "deepseek_v3_plain");
+  const std::string name = GENERATE(as<std::string>{}, "deepseek_v3", "deepseek_v3_plain", "deepseek_v2_lite", "deepseek_v2_groups");
   const Architecture a = load_architecture(test::golden_path("model/" + name));
   ParameterSet set;
   const RopeTable rope = make_rope_table(a, a.qk_rope_head_dim);
@@ -192,6 +196,43 @@ TEST_CASE("a saved model is read back equal") {
     const auto j = architecture_to_json(model->architecture());
     CHECK(architecture_to_json(architecture_from_json(j, "test")) == j);
   }
+}
+
+TEST_CASE("scores and gradients of a reward model equal those of transformers") {
+  const std::string folder = test::golden_path("model/qwen3_reward");
+  const auto golden = read_safetensors(folder + "/golden.safetensors");
+  const auto model = load_model(folder, ComputeType::kFloat32, Head::kScalar);
+  const at::Tensor scores = sequence_scores(*model, sequences(golden));
+  for (int64_t i = 0; i < 3; ++i)
+    CHECK(scores[i].item<double>() == Approx(golden.at("score_" + std::to_string(i)).item<double>()).epsilon(0).margin(2e-5));
+  model->zero_gradients();
+  scores.sum().backward();
+  for (const Parameter& p : model->parameters().all()) {
+    CAPTURE(p.name);
+    const at::Tensor& want = golden.at("grad." + p.name);
+    CHECK((p.grad - want).abs().max().item<double>() <= 1e-5 * want.abs().max().item<double>() + 1e-12);
+  }
+  CHECK_THROWS_WITH(load_model(folder), Catch::Contains("architectures: expected a language model, found a sequence-classification head"));
+}
+
+TEST_CASE("log-probabilities of given tokens are those of their logits, in any company") {
+  const std::string name = GENERATE(as<std::string>{}, "llama_scaled", "deepseek_v2_lite");
+  const auto seqs = sequences(read_safetensors(test::golden_path("model/" + name + "/golden.safetensors")));
+  auto model = fixture_model(name);
+  const at::Tensor together = next_token_logprobs(*model, {seqs[0], {1}, seqs[1], seqs[2]});  // one token has nothing before it
+  int64_t at = 0;
+  for (const auto& ids : seqs) {
+    const at::NoGradGuard no_grad;
+    const int64_t count = static_cast<int64_t>(ids.size()) - 1;
+    const at::Tensor alone = next_token_logprobs(*model, {ids});
+    CHECK(same_bits(alone, together.narrow(0, at, count)));
+    const at::Tensor all = model->logits(model->hidden(pack({ids}))).to(at::kDouble).log_softmax(1);
+    for (int64_t t = 0; t < count; ++t)
+      CHECK(alone[t].item<double>() == Approx(all[t][ids[static_cast<size_t>(t) + 1]].item<double>()).epsilon(0).margin(2e-6));
+    at += count;
+  }
+  CHECK(at == together.numel());
+  CHECK(next_token_logprobs(*model, {{3}, {4}}).numel() == 0);
 }
 
 }  // namespace cohort::model

@@ -56,6 +56,13 @@ TEST_CASE("frequencies, amplitude and softmax scale equal those of the published
   }
 }
 
+TEST_CASE("an attention factor that is given takes the place of the one from mscale") {
+  RopeScaling r{.type = "yarn", .factor = 4.0};
+  CHECK(rope_amplitude(r) == Approx(1.1386294361));  // 0.1 ln 4 + 1, as mscale_all_dim is not given
+  r.attention_factor = 0.7;
+  CHECK(rope_amplitude(r) == 0.7);
+}
+
 TEST_CASE("the table holds cosine and sine of position times frequency, times the amplitude") {
   const json all = golden();
   for (const auto& [name, c] : all.items()) {

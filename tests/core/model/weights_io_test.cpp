@@ -156,7 +156,10 @@ TEST_CASE("a scalar head is saved under its name and not confused with a languag
   save_model(scorer, folder.path());
   const auto again = load_model(folder.path(), ComputeType::kFloat32, Head::kScalar);
   CHECK(same_bits(scorer.parameters().values(), again->parameters().values()));
-  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("'lm_head.weight'") && Catch::Contains("'score.weight'"));
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("expected a language model, found a sequence-classification head"));
+  save_model(CausalLM(a, 3), folder.path());
+  CHECK_THROWS_WITH(load_model(folder.path(), ComputeType::kFloat32, Head::kScalar),
+                    Catch::Contains("'lm_head.weight'") && Catch::Contains("'score.weight'"));
 }
 
 TEST_CASE("a folder without config or weights, and a config that is not JSON, are input errors") {
@@ -167,6 +170,7 @@ TEST_CASE("a folder without config or weights, and a config that is not JSON, ar
   CHECK_THROWS_AS(load_model(folder.path()), InputError);
   fs::copy_file(fixture("qwen2_tied") + "/model.safetensors", folder / "model.safetensors");
   auto config = nlohmann::json::parse(std::ifstream(folder / "config.json"));
+  config.erase("layer_types");
   config["num_hidden_layers"] = 10000;  // refused before memory for it is taken
   std::ofstream(folder / "config.json") << config;
   CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("config.json: expected a model of the"));

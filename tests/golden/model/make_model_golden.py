@@ -2,9 +2,9 @@
 """Writes the fixtures in this folder from the reference implementations. The C++ tests read only the files, never this script.
 
 Versions the committed files were made with: Python 3.11, torch 2.11.0 (CPU), transformers 5.24.0, safetensors 0.8.0.
-    pip install torch transformers safetensors && python make_model_golden.py [OUTPUT_FOLDER]
+    pip install torch transformers safetensors && python make_model_golden.py [OUTPUT_FOLDER [MODEL…]]
 
-Models (one folder each: deepseek_v3, deepseek_v3_plain, qwen2_tied, qwen2_untied, qwen3_moe)
+Models (one folder each: model_configs() and reward_configs())
   config.json            as transformers saves it (rope settings under "rope_parameters")
   config_published.json  the same model with the keys of the published checkpoints ("rope_theta", "rope_scaling")
   model.safetensors      fp32 weights under the names of published checkpoints: experts one by one, no lm_head when tied
@@ -14,6 +14,9 @@ Models (one folder each: deepseek_v3, deepseek_v3_plain, qwen2_tied, qwen2_untie
       loss        []           sum over i and t < T_i - 1 of -log softmax(logits_i[t])[ids_i[t + 1]], divided by the number of terms
       grad.NAME   as NAME      d loss / d NAME for every trained tensor NAME of model.safetensors (the router's selection bias has none)
       greedy_i    [64]         tokens that follow ids_i when the arg max of a full forward is appended 64 times
+    of a reward model (sequence classification with one label) instead of logits, loss and greedy:
+      score_i     []           the head's output at the last token of ids_i
+      grad.NAME   as NAME      d (sum over i of score_i) / d NAME
 
 Seeds are tried in order until nothing in the fixture hangs on rounding: top-2 logit gap >= MIN_LOGIT_GAP at every greedy step, routing choices
 separated by >= MIN_ROUTE_GAP at every token, every gradient non-zero. The margins are printed.
@@ -32,8 +35,10 @@ import sys
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen2Config, Qwen3MoeConfig
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, DeepseekV2Config, DeepseekV3Config, LlamaConfig, Qwen2Config,
+                          Qwen3Config, Qwen3MoeConfig)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter, yarn_apply_mscale
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeTopKRouter
 
@@ -76,6 +81,78 @@ def model_configs():
             vocab_size=45, hidden_size=32, intermediate_size=40, moe_intermediate_size=12, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, head_dim=10, num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, mlp_only_layers=[1],
             max_position_embeddings=128, tie_word_embeddings=False, rope_parameters=dict(rope_type="default", rope_theta=1000000.0)),
+    } | small_configs()
+
+
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
+LLAMA3 = dict(rope_type="llama3", rope_theta=50.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
+YARN_GQA = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=32, beta_fast=4.0, beta_slow=0.5)
+YARN_LITE = dict(YARN, mscale=0.707, mscale_all_dim=0.707, factor=40.0)
+
+
+def small_configs():
+    """Awkward sizes, as small as they can be: odd numbers of heads, widths that do not follow from each other, every option once."""
+    size = dict(num_hidden_layers=2, max_position_embeddings=128)
+    experts = dict(moe_intermediate_size=6, num_experts_per_tok=2, first_k_dense_replace=1, intermediate_size=19)
+    return {
+        # Seven query heads on one key head; YaRN without mscale, so that cos and sin are multiplied.
+        "qwen2_yarn": Qwen2Config(vocab_size=39, hidden_size=28, intermediate_size=17, num_attention_heads=7, num_key_value_heads=1,
+                                  tie_word_embeddings=True, rope_parameters=dict(YARN_GQA), **size),
+        # Three heads of width 10 on a hidden width of 20, tied.
+        "qwen3_tied": Qwen3Config(vocab_size=37, hidden_size=20, intermediate_size=23, num_attention_heads=3, num_key_value_heads=1,
+                                  head_dim=10, tie_word_embeddings=True, rope_parameters=dict(PLAIN), **size),
+        # Heads together narrower than the hidden width, biases in q, k, v and o.
+        "qwen3_biased": Qwen3Config(vocab_size=41, hidden_size=26, intermediate_size=15, num_attention_heads=5, num_key_value_heads=5,
+                                    head_dim=4, attention_bias=True, tie_word_embeddings=False, rope_parameters=dict(PLAIN), **size),
+        "qwen3_yarn": Qwen3Config(vocab_size=35, hidden_size=18, intermediate_size=21, num_attention_heads=6, num_key_value_heads=3,
+                                  head_dim=8, tie_word_embeddings=False, rope_parameters=dict(YARN_GQA, attention_factor=1.1), **size),
+        # Weights of the experts not normalised, tied.
+        "qwen3_moe_tied": Qwen3MoeConfig(vocab_size=39, hidden_size=20, intermediate_size=19, moe_intermediate_size=7, num_attention_heads=3,
+                                         num_key_value_heads=3, head_dim=6, num_experts=5, num_experts_per_tok=3, norm_topk_prob=False,
+                                         tie_word_embeddings=True, rope_parameters=dict(PLAIN), **size),
+        # No dense layer, biases, YaRN.
+        "qwen3_moe_yarn": Qwen3MoeConfig(vocab_size=36, hidden_size=22, intermediate_size=19, moe_intermediate_size=5, num_attention_heads=5,
+                                         num_key_value_heads=1, head_dim=8, num_experts=5, num_experts_per_tok=2, norm_topk_prob=True,
+                                         attention_bias=True, tie_word_embeddings=False, rope_parameters=dict(YARN_GQA), **size),
+        # Llama 3's scaling with all three bands, tied, head width explicit and apart from hidden / heads.
+        "llama_scaled": LlamaConfig(vocab_size=43, hidden_size=21, intermediate_size=25, num_attention_heads=3, num_key_value_heads=1,
+                                    head_dim=12, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters=dict(LLAMA3), **size),
+        "llama_untied": LlamaConfig(vocab_size=38, hidden_size=30, intermediate_size=22, num_attention_heads=5, num_key_value_heads=5,
+                                    rms_norm_eps=1e-5, tie_word_embeddings=False, rope_parameters=dict(PLAIN), **size),
+        # Biases everywhere.
+        "llama_biased": LlamaConfig(vocab_size=40, hidden_size=24, intermediate_size=18, num_attention_heads=6, num_key_value_heads=2,
+                                    rms_norm_eps=1e-5, attention_bias=True, mlp_bias=True, tie_word_embeddings=False,
+                                    rope_parameters=dict(LLAMA3), **size),
+        # (transformers' rotary code for V2 needs even kv_lora_rank and qk_nope_head_dim.)
+        # V2-Lite: no low-rank queries, softmax gate, greedy, not normalised, mscale 0.707, two shared experts.
+        "deepseek_v2_lite": DeepseekV2Config(vocab_size=39, hidden_size=21, num_attention_heads=3, n_routed_experts=7, n_shared_experts=2,
+                                             routed_scaling_factor=1.0, kv_lora_rank=10, q_lora_rank=None, qk_rope_head_dim=8, v_head_dim=5,
+                                             qk_nope_head_dim=6, topk_method="greedy", n_group=1, topk_group=1,
+                                             rope_parameters=dict(YARN_LITE), **experts, **size),
+        # V2: low-rank queries, three groups of two experts of which two are kept, a scaling factor.
+        "deepseek_v2_groups": DeepseekV2Config(vocab_size=37, hidden_size=20, num_attention_heads=5, n_routed_experts=6, n_shared_experts=1,
+                                               routed_scaling_factor=2.5, kv_lora_rank=8, q_lora_rank=11, qk_rope_head_dim=6, v_head_dim=7,
+                                               qk_nope_head_dim=4, topk_method="group_limited_greedy", n_group=3, topk_group=2,
+                                               rope_parameters=dict(PLAIN), **experts, **size),
+        "deepseek_v2_tied": DeepseekV2Config(vocab_size=41, hidden_size=18, num_attention_heads=3, n_routed_experts=4, n_shared_experts=1,
+                                             routed_scaling_factor=1.5, kv_lora_rank=10, q_lora_rank=None, qk_rope_head_dim=4, v_head_dim=6,
+                                             qk_nope_head_dim=6, topk_method="greedy", n_group=None, topk_group=None,
+                                             tie_word_embeddings=True, rope_parameters=dict(YARN, mscale=0.0, mscale_all_dim=0.0), **experts,
+                                             **size),
+        # Three groups of two experts, tied, low-rank queries.
+        "deepseek_v3_groups": DeepseekV3Config(vocab_size=36, hidden_size=18, num_attention_heads=3, num_key_value_heads=3,
+                                               n_routed_experts=6, n_shared_experts=1, routed_scaling_factor=1.7, kv_lora_rank=9,
+                                               q_lora_rank=10, qk_rope_head_dim=4, v_head_dim=5, qk_nope_head_dim=6, n_group=3, topk_group=2,
+                                               norm_topk_prob=True, tie_word_embeddings=True,
+                                               rope_parameters=dict(YARN, mscale=0.707, mscale_all_dim=1.0), **experts, **size),
+    }
+
+
+def reward_configs():
+    return {
+        "qwen3_reward": Qwen3Config(vocab_size=33, hidden_size=18, intermediate_size=21, num_attention_heads=3, num_key_value_heads=1,
+                                    head_dim=8, num_hidden_layers=2, max_position_embeddings=64, tie_word_embeddings=False,
+                                    rope_parameters=dict(PLAIN), num_labels=1),
     }
 
 
@@ -126,7 +203,7 @@ class RouteMargins:
     def __init__(self, model):
         self.smallest = math.inf
         for module in model.modules():
-            if isinstance(module, (DeepseekV3TopkRouter, Qwen3MoeTopKRouter)):
+            if isinstance(module, (DeepseekV2TopkRouter, DeepseekV3TopkRouter, Qwen3MoeTopKRouter)):
                 module.register_forward_hook(self._see)
 
     def _see(self, router, _inputs, outputs):
@@ -134,10 +211,17 @@ class RouteMargins:
         if isinstance(router, Qwen3MoeTopKRouter):
             self._gap(logits.softmax(-1), router.top_k)
             return
-        choice = logits.sigmoid() + router.e_score_correction_bias
-        assert choice.min() > 0, "a biased score <= 0 is masked differently by some versions"
-        groups = choice.view(choice.shape[0], router.num_group, -1)
-        group_scores = groups.topk(2, dim=-1)[0].sum(-1)
+        if isinstance(router, DeepseekV2TopkRouter):
+            if router.topk_method == "greedy":
+                self._gap(logits.softmax(-1), router.top_k)
+                return
+            groups = logits.softmax(-1).view(logits.shape[0], router.num_group, -1)
+            group_scores = groups.amax(-1)
+        else:
+            choice = logits.sigmoid() + router.e_score_correction_bias
+            assert choice.min() > 0, "a biased score <= 0 is masked differently by some versions"
+            groups = choice.view(choice.shape[0], router.num_group, -1)
+            group_scores = groups.topk(2, dim=-1)[0].sum(-1)
         if router.topk_group < router.num_group:
             self._gap(group_scores, router.topk_group)
         kept = torch.zeros_like(group_scores).scatter_(1, group_scores.topk(router.topk_group)[1], 1.0)
@@ -215,11 +299,13 @@ def published_config(config):
     for new, old in {"num_mtp_layers": "num_nextn_predict_layers", "num_local_experts": "num_experts"}.items():
         if new in saved:
             saved[old] = saved.pop(new)
-    if saved["model_type"] == "deepseek_v3":
+    if saved["model_type"].startswith("deepseek"):
         saved["n_routed_experts"] = config.n_routed_experts
         for key in ("num_experts", "head_dim", "qk_head_dim"):
             saved.pop(key, None)
-        saved |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "moe_layer_freq": 1}
+        v3 = saved["model_type"] == "deepseek_v3"
+        saved |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc"} if v3 else {"scoring_func": "softmax"}
+        saved["moe_layer_freq"] = 1
     return dict(sorted(saved.items()))
 
 
@@ -249,6 +335,27 @@ def check_reload(folder, golden):
             with torch.no_grad():
                 logits = model(input_ids=golden[f"ids_{i}"][None], use_cache=False).logits[0]
             assert torch.equal(logits, golden[f"logits_{i}"]), f"{folder}/{file}: logits_{i} differ after reload"
+
+
+def write_reward(folder, config):
+    """A reward model: the scalar head reads the last token."""
+    generator = torch.Generator().manual_seed(3)
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    init_weights(model, generator)
+    model.config.architectures = [type(model).__name__]
+    sequences = [torch.randint(0, config.vocab_size, (n,), generator=generator) for n in LENGTHS]
+    scores = [model(input_ids=ids[None], use_cache=False).logits[0, 0] for ids in sequences]
+    sum(scores).backward()
+    golden = {f"grad.{n}": p.grad.clone() for n, p in model.named_parameters()}
+    for i, ids in enumerate(sequences):
+        golden |= {f"ids_{i}": ids, f"score_{i}": scores[i].detach().clone()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({n: t.contiguous().clone() for n, t in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(golden, folder / "golden.safetensors")
+    model.config.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    print(f"{folder.name}: scores {[round(s.item(), 3) for s in scores]}")
 
 
 def rope_cases():
@@ -367,12 +474,18 @@ def main():
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
+    wanted = sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)
-    write_rope(folder / "rope.json")
-    write_router(folder / "router.json")
-    write_adamw(folder / "adamw.safetensors")
+    if not wanted:
+        write_rope(folder / "rope.json")
+        write_router(folder / "router.json")
+        write_adamw(folder / "adamw.safetensors")
     for name, config in model_configs().items():
-        write_model(folder / name, name, config)
+        if not wanted or name in wanted:
+            write_model(folder / name, name, config)
+    for name, config in reward_configs().items():
+        if not wanted or name in wanted:
+            write_reward(folder / name, config)
 
 
 if __name__ == "__main__":

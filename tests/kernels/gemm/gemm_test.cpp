@@ -3,6 +3,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <limits>
+
 #include "tests/kernels/op_case.h"
 
 namespace cohort::kernels {
@@ -65,6 +67,27 @@ TEST_CASE("gemm equals the three loops to the bit, whatever the sizes and stride
           gemm_reference(s.m, s.n, s.k, a.view, b.view, want.data(), c_stride, accumulate);
           CHECK(same_bits(got, want));
         }
+}
+
+TEST_CASE("B is rounded to bf16 as a tensor is, where that is asked for") {
+  for (const Size& s : {Size{1, 70, 513}, Size{9, 65, 257}, Size{70, 33, 31}})
+    for (const Layout& layout : kLayouts) {
+      CAPTURE(s.m, s.n, s.k, layout.name);
+      const Matrix a(s.m, s.k, kLayouts[0], 1);
+      Matrix b(s.k, s.n, layout, 2), rounded = b;
+      b.memory[0] = rounded.memory[0] = 1.00390625f;                                // half way between two: to the even one
+      b.memory.back() = rounded.memory.back() = std::numeric_limits<float>::max();  // to infinity
+      const at::Tensor memory = at::from_blob(rounded.memory.data(), {static_cast<int64_t>(rounded.memory.size())}, at::kFloat);
+      memory.copy_(memory.to(at::kBFloat16).to(at::kFloat));
+      rounded.view.data = rounded.memory.data();
+      b.view.round_to_bf16 = true;
+      Floats got(static_cast<size_t>(s.m * s.n)), want = got, specified = got;
+      gemm(s.m, s.n, s.k, a.view, b.view, got.data(), s.n, false);
+      gemm_reference(s.m, s.n, s.k, a.view, b.view, specified.data(), s.n, false);
+      gemm(s.m, s.n, s.k, a.view, rounded.view, want.data(), s.n, false);
+      CHECK(same_bits(got, want));
+      CHECK(same_bits(specified, want));
+    }
 }
 
 TEST_CASE("the specification is the product of matrices") {

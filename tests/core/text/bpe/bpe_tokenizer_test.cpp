@@ -97,14 +97,13 @@ TEST_CASE("streamed pieces add up to the whole text at every split", "[text][bpe
 }
 
 TEST_CASE("bytes that are not UTF-8 survive where every byte has a token", "[text][bpe]") {
-  for (const char* name : {"qwen2", "deepseek", "llama3", "foreign"}) {
+  for (const char* name : {"deepseek", "llama3", "foreign"}) {
     const auto tokenizer = load(golden(name)["tokenizer"]);
     RandomStream stream(11, name);
     for (int round = 0; round < 200; ++round) {
       std::string text(stream.below(30), '\0');
       for (char& byte : text) byte = static_cast<char>(stream.below(256));
-      if (const std::string whole = tokenizer->decode(tokenizer->encode(text)); first_invalid_utf8(text) != text.size() || name[0] != 'q')
-        CHECK(whole == text);
+      CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
     }
   }
 }

@@ -1,0 +1,201 @@
+// The table of parsers. Each reads text or files from outside; what they accept is used a little further, as the program does.
+
+#include "tests/fuzz/target.h"
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/json.h"
+#include "core/config/yaml_reader.h"
+#include "core/config/yaml_writer.h"
+#include "core/data/jsonl.h"
+#include "core/model/architecture.h"
+#include "core/model/safetensors.h"
+#include "core/text/template.h"
+#include "core/text/tokenizer.h"
+#include "core/text/utf8.h"
+#include "tests/core/config/example_config.h"
+#include "tests/fuzz/mutator.h"
+
+namespace cohort::fuzz {
+namespace {
+
+using Inputs = std::vector<std::string>;
+
+std::string source_file(const std::string& path) {
+  std::ifstream file(std::string(COHORT_SOURCE_DIR) + "/" + path, std::ios::binary);
+  if (!file) throw std::runtime_error(path + ": cannot be read");
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+/// A folder in memory with one file, for parsers that take a path. Gone with the process.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& name) : name_(name) {
+    char folder[] = "/dev/shm/cohort_fuzz.XXXXXX";
+    if (::mkdtemp(folder) == nullptr) throw std::runtime_error("/dev/shm: no folder could be made");
+    folder_ = folder;
+  }
+  ~InputFile() { std::filesystem::remove_all(folder_); }
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::string& folder() const { return folder_; }
+  std::string put(const std::string& bytes) const {
+    std::string path = folder_ + "/" + name_;
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+    return path;
+  }
+
+ private:
+  std::string folder_, name_;
+};
+
+/// A parser of a path as one of bytes.
+template <class Run>
+std::function<void(const std::string&)> on_file(const std::string& name, Run run) {
+  return [file = std::make_shared<InputFile>(name), run](const std::string& input) { run(file->put(input)); };
+}
+
+template <class Run>
+std::function<void(const std::string&)> on_folder(const std::string& name, Run run) {
+  return [file = std::make_shared<InputFile>(name), run](const std::string& input) {
+    file->put(input);
+    run(file->folder());
+  };
+}
+
+// ---- YAML ----
+
+void run_yaml(const std::string& input) {
+  const auto config = config::read_config_text<config::ExampleConfig>(input, "fuzz.yaml");
+  // What was accepted is written and read again: the run folder holds a copy of the config.
+  const std::string written = config::write_config(config);
+  const auto again = config::read_config_text<config::ExampleConfig>(written, "written.yaml");
+  if (config::write_config(again) != written) throw std::logic_error("the config written and read again is another one");
+}
+
+Inputs yaml_seeds() { return {"{}\n", config::write_config(config::ExampleConfig{}), source_file("tests/fuzz/seeds/example.yaml")}; }
+
+const Inputs kYamlWords = {":",     ": ",           "- ",       "? ",     "|",    ">",    "&a ",   "*a",   "<<: ", "!!str ", "---\n",
+                           "...\n", "# ",           "'",        "\"",     "{",    "}",    "[",     "]",    ",",    "\t",     "~",
+                           "null",  "true",         "yes",      ".nan",   ".inf", "0x1F", "1_000", "1e-3", "seed", "stages", "type",
+                           "optim", "\xEF\xBB\xBF", "\xC0\x80", "\\u0000"};
+
+// ---- JSON and what is written in it ----
+
+const Inputs kJsonWords = {"{",       "}",    "[",    "]",     ":",     ",",  "\"",   "\\",           "\\u0000",      "\\ud800",
+                           "\\udc00", "null", "true", "false", "1e400", "-0", "\xFF", "\xED\xA0\x80", "\xEF\xBB\xBF", "\"a\":1,",
+                           "/*",      "//",   "NaN"};
+
+Inputs with(Inputs words, const Inputs& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+void run_config_json(const std::string& input) {
+  const model::Architecture architecture = model::architecture_from_json(parse_json(input, "config.json"), "config.json");
+  const nlohmann::json written = model::architecture_to_json(architecture);
+  if (model::architecture_to_json(model::architecture_from_json(written, "written")) != written)
+    throw std::logic_error("the architecture written and read again is another one");
+  static_cast<void>(architecture.parameters() + architecture.activated_parameters() + architecture.cache_floats_per_token());
+}
+
+Inputs config_json_seeds() {
+  Inputs seeds;
+  for (const char* model : {"deepseek_v3", "deepseek_v3_plain", "qwen2_tied", "qwen2_untied", "qwen3_moe"})
+    seeds.push_back(source_file(std::string("tests/golden/model/") + model + "/config.json"));
+  return seeds;
+}
+
+void run_jsonl(const std::string& path) {
+  for (const data::RowFormat format : {data::RowFormat::kGsm8k, data::RowFormat::kVerl, data::RowFormat::kAuto}) {
+    try {
+      data::read_rows(path, format, true);
+    } catch (const InputError&) {
+      if (format == data::RowFormat::kAuto) throw;
+    }
+  }
+}
+
+Inputs jsonl_seeds() {
+  return {"{\"question\": \"6 x 7?\", \"answer\": \"<<6*7=42>>42\\n#### 1,042\"}\n",
+          "{\"data_source\": \"openai/gsm8k\", \"prompt\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": "
+          "\"q\"}], \"reward_model\": {\"ground_truth\": \"72\"}, \"extra_info\": {\"verifier\": \"number\", \"language\": \"zh\", "
+          "\"answer\": \"a\\n#### 72\"}}\r\n\n{\"prompt\": \"q\", \"data_source\": \"x\", \"reward_model\": {\"ground_truth\": 7}}\n"};
+}
+
+void run_tokenizer(const std::string& folder) {
+  const auto tokenizer = text::load_tokenizer(folder);
+  tokenizer->decode(tokenizer->encode("1+1"));
+}
+
+// ---- safetensors ----
+
+void run_safetensors(const std::string& path) { model::read_safetensors(path); }
+
+std::string safetensors_bytes(const std::string& header, const std::string& data) {
+  const uint64_t length = header.size();
+  std::string bytes(sizeof length, '\0');
+  std::memcpy(bytes.data(), &length, sizeof length);
+  return bytes + header + data;
+}
+
+Inputs safetensors_seeds() {
+  return {safetensors_bytes("{}", ""),
+          safetensors_bytes("{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+                            "\"b\":{\"dtype\":\"BOOL\",\"shape\":[],\"data_offsets\":[24,25]},"
+                            "\"c\":{\"dtype\":\"BF16\",\"shape\":[0,7],\"data_offsets\":[25,25]}}   ",
+                            std::string(25, '\1')),
+          source_file("tests/golden/model/adamw.safetensors")};
+}
+
+/// Most of the time the header's text alone, with its length put right; otherwise anything.
+std::string mutate_safetensors(Mutator& mutator, const std::string& input, const std::string& other) {
+  const auto header_of = [](const std::string& bytes) {
+    uint64_t length = 0;
+    if (bytes.size() < sizeof length) return std::string();
+    std::memcpy(&length, bytes.data(), sizeof length);
+    return bytes.substr(sizeof length, length);
+  };
+  const std::string header = header_of(input);
+  if (header.empty() || mutator.random().below(4) == 0) return mutator.mutate(input, other);
+  return safetensors_bytes(mutator.mutate(header, header_of(other)), input.substr(sizeof(uint64_t) + header.size()));
+}
+
+}  // namespace
+
+std::vector<Target> targets() {
+  const Inputs rows = {"\"question\"",     "\"answer\"",       "####",           "\"prompt\"", "\"role\"", "\"user\"", "\"content\"",
+                       "\"reward_model\"", "\"ground_truth\"", "\"extra_info\"", "<<",         ">>",       "\r\n"};
+  const Inputs tensors = {"\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\"F64\"", "\"BOOL\"", "\"F8_E4M3\"", "[0,0]"};
+  const Inputs keys = {"\"model_type\"", "\"deepseek_v3\"",    "\"qwen2\"",   "\"rope_scaling\"", "\"yarn\"",
+                       "\"llama3\"",     "\"q_lora_rank\"",    "\"n_group\"", "\"head_dim\"",     "\"tie_word_embeddings\"",
+                       "\"vocab_size\"", "\"mlp_only_layers\""};
+  return {
+      {"yaml", run_yaml, yaml_seeds, kYamlWords},
+      {"json", [](const std::string& input) { parse_json(input, "fuzz.json"); },
+       [] { return Inputs{"{\"a\": [1, -2.5e3, null, \"\\u00e9\"]}"}; }, kJsonWords},
+      {"jsonl", on_file("rows.jsonl", run_jsonl), jsonl_seeds, with(kJsonWords, rows)},
+      {"config_json", run_config_json, config_json_seeds, with(kJsonWords, keys)},
+      {"cohort_tokenizer", on_folder("cohort_tokenizer.json", run_tokenizer),
+       [] {
+         return Inputs{text::ByteTokenizer().to_json().dump(), text::CharTokenizer("0123+=").to_json().dump()};
+       },
+       with(kJsonWords, {"\"type\"", "\"alphabet\"", "\"bytes\"", "\"chars\""})},
+      {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
+  };
+}
+
+}  // namespace cohort::fuzz
