@@ -30,6 +30,7 @@ struct TokenizeOptions {
   bool offsets = false;
   bool no_special_tokens = false;
   bool skip_special_tokens = false;
+  bool keep_going = false;
 };
 
 class Converter {
@@ -40,13 +41,23 @@ class Converter {
       throw InputError("--offsets: expected a model with tokenizer.json, found " + options.model);
   }
 
-  nlohmann::ordered_json convert(const nlohmann::json& row, const std::string& where) const {
+  nlohmann::ordered_json convert(const nlohmann::json& row, const std::string& where) {
+    if (row.is_object() && row.contains("messages") && template_ == nullptr) template_ = load_template();
+    if (!options_.keep_going) return convert_strictly(row, where);
+    try {
+      return convert_strictly(row, where);
+    } catch (const InputError& error) {
+      return {{"error", text::replace_invalid(error.what())}};
+    }
+  }
+
+ private:
+  nlohmann::ordered_json convert_strictly(const nlohmann::json& row, const std::string& where) const {
     if (!row.is_object()) throw InputError(where + ": expected an object, found " + row.type_name());
     if (options_.decode) return decode(row, where);
     return row.contains("messages") ? encode_conversation(row, where) : encode(row, where);
   }
 
- private:
   nlohmann::ordered_json encode(const nlohmann::json& row, const std::string& where) const {
     const auto found = row.find("text");
     if (found == row.end() || !found->is_string())
@@ -77,10 +88,14 @@ class Converter {
     return {{"text", text::text_of(parts)}, {"ids", text::encode_chat(parts, *tokenizer_)}};
   }
 
-  std::vector<text::ChatPart> render(const nlohmann::json& messages, const text::ChatOptions& chat, const std::string& where) const {
-    if (template_ == nullptr) template_ = text::load_chat_template(options_.model);
-    if (template_ == nullptr)
+  std::unique_ptr<text::ChatTemplate> load_template() const {
+    auto loaded = text::load_chat_template(options_.model);
+    if (loaded == nullptr)
       throw InputError(options_.model + ": expected chat_template.jinja or chat_template in tokenizer_config.json, found neither");
+    return loaded;
+  }
+
+  std::vector<text::ChatPart> render(const nlohmann::json& messages, const text::ChatOptions& chat, const std::string& where) const {
     try {
       return template_->render(messages, chat);
     } catch (const InputError& error) {
@@ -104,7 +119,7 @@ class Converter {
   const TokenizeOptions& options_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   const text::bpe::BpeTokenizer* published_ = nullptr;
-  mutable std::unique_ptr<text::ChatTemplate> template_;  // read for the first conversation
+  std::unique_ptr<text::ChatTemplate> template_;  // read for the first conversation
 };
 
 /// Standard output, or a file that is complete or not there.
@@ -159,7 +174,7 @@ int run_tokenize(const TokenizeOptions& options, comm::Communicator& world) {
     throw InputError("--output: expected another file than --input, found " + printable(options.output, 200));
   std::ifstream input(options.input, std::ios::binary);
   if (!input) throw InputError(options.input + ": expected a readable file, found none");
-  const Converter converter(options);
+  Converter converter(options);
   Output output(options.output);
   std::string line;
   for (uint64_t number = 1;; ++number) {
@@ -189,14 +204,15 @@ void add_tokenize(CLI::App& program, Action& action) {
   command->add_flag("--skip-special-tokens", options->skip_special_tokens, "with --decode: without <|im_end|> and the like")->needs(decode);
   command->add_flag("--no-special-tokens", options->no_special_tokens, "without what the tokenizer puts around a text, such as BOS")
       ->excludes(decode);
+  command->add_flag("--keep-going", options->keep_going,
+                    "a row that cannot be converted gives {\"error\": …} and does not end the command");
   command->add_flag("--offsets", options->offsets, "also the characters [begin, end) of the text that each token stands for")
       ->excludes(decode);
   command->footer(
       "With a tokenizer.json the ids are those of the Python package `tokenizers`, Tokenizer.encode(text): names of special tokens in\n"
       "the text become those tokens, and what the post-processor puts around a text is there.\n"
-      "Messages are written down by the model's chat template, with \"add_generation_prompt\" (false) and \"chat_template_kwargs\" ({}) "
-      "of\n"
-      "the row: text and ids of apply_chat_template, but names of special tokens in the messages stay text.\n\n"
+      "Messages are written down by the model's chat template, with the row's \"add_generation_prompt\" and \"chat_template_kwargs\":\n"
+      "text and ids of apply_chat_template, but names of special tokens in the messages stay text.\n\n"
       "Examples:\n"
       "  echo '{\"text\": \"Add 47 and 85.\"}' > texts.jsonl\n"
       "  cohort tokenize --model DIR --input texts.jsonl --output ids.jsonl\n"

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/random.h"
+#include "core/base/text_util.h"
 #include "core/text/utf8.h"
 #include "tests/core/base/temp_dir.h"
 #include "tests/support/golden.h"
