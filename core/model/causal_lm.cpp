@@ -7,10 +7,11 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/model/paged_tensor.h"
 
 namespace cohort::model {
 
-CausalLM::CausalLM(const Architecture& a, uint64_t seed, ComputeType type, Head head)
+CausalLM::CausalLM(const Architecture& a, std::optional<uint64_t> seed, ComputeType type, Head head)
     : a_(a), type_(type), rope_(make_rope_table(a, a.uses_mla() ? a.qk_rope_head_dim : a.head_dim)) {
   a.check("model");
   a_.sequence_classification = head == Head::kScalar;
@@ -32,7 +33,7 @@ CausalLM::CausalLM(const Architecture& a, uint64_t seed, ComputeType type, Head 
   set_.allocate(seed, a.initializer_range);
   if (head == Head::kLanguageModel && a.tie_word_embeddings) {
     tied_head_ = set_.at(embedding_);
-    tied_head_.grad = at::zeros_like(tied_head_.grad);
+    tied_head_.grad = paged_zeros(tied_head_.grad.numel()).view(tied_head_.grad.sizes());
   }
 }
 

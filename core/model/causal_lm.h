@@ -5,6 +5,7 @@
 /// trainer's to the bit (fp32 and bf16, both attention families, any batch).
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,8 +23,8 @@ enum class Head { kLanguageModel, kScalar };
 
 class CausalLM {
  public:
-  /// Initialised from `seed` alone.
-  CausalLM(const Architecture& a, uint64_t seed, ComputeType type = ComputeType::kFloat32, Head head = Head::kLanguageModel);
+  /// Initialised from `seed` alone. Without one all is 0 and takes no memory until it is written: for weights that are loaded next.
+  CausalLM(const Architecture& a, std::optional<uint64_t> seed, ComputeType type = ComputeType::kFloat32, Head head = Head::kLanguageModel);
   CausalLM(const CausalLM&) = delete;
   CausalLM& operator=(const CausalLM&) = delete;
 
@@ -51,7 +52,7 @@ class CausalLM {
   std::vector<std::pair<int64_t, int64_t>> shared_ranges() const;
 
   /// From now on keep this member's slice of the parameters only, and the others' while they are in use: inside use_all() or use_layers(),
-  /// and only there the model can be run. All parameters are here when it is called. `sharding` is borrowed; null: nothing changes. Router
+  /// and only there the model can be run. The slice is here when it is called, or is loaded next. `sharding` is borrowed; null: nothing changes. Router
   /// biases and gradients are not divided.
   void shard_parameters(ParameterSharding* sharding);
   bool sharded() const { return set_.sharding() != nullptr; }

@@ -66,6 +66,10 @@ at::Tensor paged_zeros(int64_t numbers) {
       memory, {numbers}, [bytes](void* data) { munmap(data, bytes); }, at::kFloat);
 }
 
+void prefer_large_pages(const at::Tensor& flat) {
+  if (flat.numel() > 0) madvise(all_pages(flat).begin, all_pages(flat).bytes, MADV_HUGEPAGE);  // fails where the kernel has none
+}
+
 void keep_pages_small(const at::Tensor& flat) {
   madvise(all_pages(flat).begin, all_pages(flat).bytes, MADV_NOHUGEPAGE);  // fails where the kernel has no huge ones
 }

@@ -13,6 +13,10 @@ namespace cohort::model {
 /// `numbers` zeros on pages of their own. A page takes memory once it is written.
 at::Tensor paged_zeros(int64_t numbers);
 
+/// Tells the kernel to back `flat`, a tensor of paged_zeros that is about to be written whole, with huge pages where it can: far fewer
+/// page faults. keep_pages_small() takes it back.
+void prefer_large_pages(const at::Tensor& flat);
+
 /// Tells the kernel not to join pages of `flat` to huge ones, which could only be given back together. Before the first close_pages.
 void keep_pages_small(const at::Tensor& flat);
 

@@ -23,7 +23,16 @@ const Parameter* ParameterSet::find(const std::string& name) const {
   return nullptr;
 }
 
-void ParameterSet::allocate(uint64_t seed, double std) {
+namespace {
+
+void initialise(float* out, int64_t n, Init init, RandomStream stream, double std) {
+  for (int64_t j = 0; j < n; ++j)
+    out[j] = init == Init::kNormal ? static_cast<float>(stream.normal() * std) : init == Init::kOnes ? 1.0f : 0.0f;
+}
+
+}  // namespace
+
+void ParameterSet::allocate(std::optional<uint64_t> seed, double std) {
   int64_t total = 0;
   for (const Declaration& d : declarations_) total += c10::multiply_integers(d.shape);
   values_ = paged_zeros(total);
@@ -32,10 +41,7 @@ void ParameterSet::allocate(uint64_t seed, double std) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Declaration& d = declarations_[i];
     const int64_t n = c10::multiply_integers(d.shape);
-    float* out = values_.data_ptr<float>() + offset;
-    RandomStream stream(seed, "init/" + parameters_[i].name);
-    for (int64_t j = 0; j < n; ++j)
-      out[j] = d.init == Init::kNormal ? static_cast<float>(stream.normal() * std) : d.init == Init::kOnes ? 1.0f : 0.0f;
+    if (seed) initialise(values_.data_ptr<float>() + offset, n, d.init, RandomStream(*seed, "init/" + parameters_[i].name), std);
     // detach() shares the memory but is a leaf of its own, so that autograd sees a parameter and not a view of the flat buffer.
     parameters_[i].value = values_.narrow(0, offset, n).view(d.shape).detach().requires_grad_(true);
     parameters_[i].grad = grads_.narrow(0, offset, n).view(d.shape);

@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ class ParameterSet {
 
   /// Allocates and initialises: normal with standard deviation `std` from a random stream keyed by (seed, name), so that a parameter's
   /// initial value does not depend on the others or on the rank.
-  void allocate(uint64_t seed, double std);
+  /// Without a seed values are 0, and take no memory until they are written: for those that are loaded next.
+  void allocate(std::optional<uint64_t> seed, double std);
 
   Parameter& at(size_t index) { return parameters_[index]; }
   const std::vector<Parameter>& all() const { return parameters_; }
@@ -42,7 +44,7 @@ class ParameterSet {
   at::Tensor grads() const { return grads_; }    ///< [P]
   int64_t size() const { return values_.defined() ? values_.numel() : 0; }
 
-  /// From now on values() has this member's slice of them only; all are there when it is called. `sharding` is borrowed.
+  /// From now on values() has this member's slice of them only, which is there when it is called or is loaded next. `sharding` is borrowed.
   void shard(ParameterSharding* sharding);
   ParameterSharding* sharding() const { return sharding_; }  ///< null: all values are here
   /// Of a sharded set, collective: values [begin, end) as their owners have them, until release().

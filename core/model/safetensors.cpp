@@ -16,6 +16,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 
@@ -29,6 +30,8 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxDims = 8;
 constexpr int kMaxHeaderDepth = 4;  // object of tensors, tensor, array: three, and one to spare
 constexpr uint64_t kMaxReadBytes = uint64_t{1} << 30;
+constexpr uint64_t kParsedBytes = 100;           // of one value of the header, as parsed: its node, its key, its own memory
+constexpr uint64_t kParsedFree = uint64_t{64} << 20;  // so much a header may take, however small the file
 constexpr const char* kMetadataKey = "__metadata__";
 
 struct Dtype {
@@ -37,15 +40,22 @@ struct Dtype {
   uint64_t bytes;
 };
 
-/// In the order in which the writer lays them out.
-constexpr std::array<Dtype, 8> kDtypes = {{{"I64", at::kLong, 8},
-                                           {"F64", at::kDouble, 8},
-                                           {"F32", at::kFloat, 4},
-                                           {"I32", at::kInt, 4},
-                                           {"BF16", at::kBFloat16, 2},
-                                           {"F16", at::kHalf, 2},
-                                           {"U8", at::kByte, 1},
-                                           {"BOOL", at::kBool, 1}}};
+/// In the order in which the writer lays them out: that of the reference implementation, from its last dtype to its first.
+constexpr std::array<Dtype, 15> kDtypes = {{{"U64", at::kUInt64, 8},
+                                            {"I64", at::kLong, 8},
+                                            {"F64", at::kDouble, 8},
+                                            {"F32", at::kFloat, 4},
+                                            {"U32", at::kUInt32, 4},
+                                            {"I32", at::kInt, 4},
+                                            {"BF16", at::kBFloat16, 2},
+                                            {"F16", at::kHalf, 2},
+                                            {"U16", at::kUInt16, 2},
+                                            {"I16", at::kShort, 2},
+                                            {"F8_E4M3", at::kFloat8_e4m3fn, 1},
+                                            {"F8_E5M2", at::kFloat8_e5m2, 1},
+                                            {"I8", at::kChar, 1},
+                                            {"U8", at::kByte, 1},
+                                            {"BOOL", at::kBool, 1}}};
 
 std::string dtype_names() {
   std::vector<std::string> names;
@@ -161,12 +171,23 @@ void check_layout(const std::map<std::string, TensorInfo>& tensors, uint64_t dat
   }
 }
 
-const Dtype& writable_dtype(const std::string& name, const at::Tensor& tensor) {
-  if (!tensor.defined()) throw Fault("write_safetensors: tensor '" + name + "' is undefined");
-  for (const Dtype& dtype : kDtypes) {
-    if (tensor.scalar_type() == dtype.type) return dtype;
-  }
-  throw Fault("write_safetensors: tensor '" + name + "': dtype " + at::toString(tensor.scalar_type()) + " is not one of " + dtype_names());
+/// Each value but the first stands behind one of these; those inside strings only make the estimate larger.
+void check_parsed_size(const std::string& text, uint64_t file_bytes, const std::string& path) {
+  const auto values = static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return c == ',' || c == ':' || c == '['; }));
+  const uint64_t most = (file_bytes + kParsedFree) / kParsedBytes;
+  if (values > most) refuse(path + ": header", "at most " + std::to_string(most) + " values in a file of this size", std::to_string(values));
+}
+
+const Dtype* find_dtype(at::ScalarType type) {
+  const auto* found = std::find_if(kDtypes.begin(), kDtypes.end(), [type](const Dtype& dtype) { return dtype.type == type; });
+  return found == kDtypes.end() ? nullptr : found;
+}
+
+const Dtype& writable_dtype(const LazyTensor& tensor) {
+  const Dtype* dtype = find_dtype(tensor.dtype);
+  if (dtype == nullptr)
+    throw Fault("write_safetensors: tensor '" + tensor.name + "': dtype " + at::toString(tensor.dtype) + " is not one of " + dtype_names());
+  return *dtype;
 }
 
 /// Text inside our own header: what we write, we must be able to read.
@@ -176,21 +197,21 @@ std::string quoted(const std::string& text) {
 }
 
 struct Entry {
-  const std::string* name;
-  const at::Tensor* tensor;
+  const LazyTensor* tensor;
   const Dtype* dtype;
 };
 
-std::vector<Entry> file_order(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+std::vector<Entry> file_order(const std::vector<LazyTensor>& tensors) {
   std::vector<Entry> entries;
   std::set<std::string> seen;
-  for (const auto& [name, tensor] : tensors) {
-    if (name == kMetadataKey || !seen.insert(name).second)
-      throw Fault("write_safetensors: tensor '" + name + "' is given twice or reserved");
-    entries.push_back({&name, &tensor, &writable_dtype(name, tensor)});
+  for (const LazyTensor& tensor : tensors) {
+    if (tensor.name == kMetadataKey || !seen.insert(tensor.name).second)
+      throw Fault("write_safetensors: tensor '" + tensor.name + "' is given twice or reserved");
+    entries.push_back({&tensor, &writable_dtype(tensor)});
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.dtype != b.dtype ? a.dtype < b.dtype : *a.name < *b.name; });
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.dtype != b.dtype ? a.dtype < b.dtype : a.tensor->name < b.tensor->name;
+  });
   return entries;
 }
 
@@ -203,10 +224,10 @@ std::string header_text(const std::vector<Entry>& entries, const std::map<std::s
   }
   uint64_t begin = 0;
   for (const Entry& entry : entries) {
-    const uint64_t end = begin + static_cast<uint64_t>(entry.tensor->numel()) * entry.dtype->bytes;
+    const uint64_t end = begin + entry.tensor->bytes();
     std::vector<std::string> dims;
-    for (const int64_t dim : entry.tensor->sizes()) dims.push_back(std::to_string(dim));
-    items.push_back(quoted(*entry.name) + ":{\"dtype\":\"" + entry.dtype->name + "\",\"shape\":[" + join(dims, ",") +
+    for (const int64_t dim : entry.tensor->shape) dims.push_back(std::to_string(dim));
+    items.push_back(quoted(entry.tensor->name) + ":{\"dtype\":\"" + entry.dtype->name + "\",\"shape\":[" + join(dims, ",") +
                     "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]}");
     begin = end;
   }
@@ -219,10 +240,24 @@ std::string header_text(const std::vector<Entry>& entries, const std::map<std::s
 
 }  // namespace
 
+const char* safetensors_dtype_name(at::ScalarType type) {
+  const Dtype* dtype = find_dtype(type);
+  return dtype == nullptr ? nullptr : dtype->name;
+}
+
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
   // O_NONBLOCK: opening a pipe must not wait for its other end; it is refused as not a regular file.
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) refuse(path, "a readable file", std::strerror(errno));
+  open_header();
+}
+
+SafetensorsFile::SafetensorsFile(const Folder& folder, const std::string& name)
+    : path_(folder.place(name)), descriptor_(folder.open(name)) {
+  open_header();
+}
+
+void SafetensorsFile::open_header() {
   try {
     read_header();
   } catch (...) {
@@ -250,6 +285,7 @@ void SafetensorsFile::read_header() {
   if (text[0] != '{') refuse(path_ + ": header", "'{' first", "'" + printable(text.substr(0, 1)) + "'");
   // JSON has no zero bytes, but nlohmann's lexer takes one for the end of its input and would not see what follows.
   if (text.find('\0') != std::string::npos) refuse(path_ + ": header", "JSON", "a zero byte at " + std::to_string(text.find('\0')));
+  check_parsed_size(text, file_bytes, path_);
   data_start_ = kLengthBytes + header_bytes;
 
   const nlohmann::json header = parse_json(text, path_ + ": header", kMaxHeaderDepth);
@@ -274,18 +310,43 @@ void SafetensorsFile::read_bytes(uint64_t offset, uint64_t count, void* out) con
   }
 }
 
-at::Tensor SafetensorsFile::load(const std::string& name) const {
+const TensorInfo& SafetensorsFile::info(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) refuse(tensor_place(path_, name), "a tensor of this name", "none");
-  const TensorInfo& info = found->second;
-  at::Tensor tensor = at::empty(info.shape, at::TensorOptions().dtype(info.dtype));
-  const uint64_t count = info.end - info.begin;
-  if (count == 0) return tensor;
-  read_bytes(data_start_ + info.begin, count, tensor.data_ptr());
-  if (info.dtype == at::kBool) {
+  return found->second;
+}
+
+void SafetensorsFile::read_elements(const TensorInfo& info, int64_t begin, int64_t end, void* out) const {
+  const uint64_t width = find_dtype(info.dtype)->bytes;
+  if (begin < 0 || end < begin || static_cast<uint64_t>(end) > (info.end - info.begin) / width)
+    throw Fault(path_ + ": elements " + std::to_string(begin) + " to " + std::to_string(end) + " of a tensor that has fewer");
+  const uint64_t count = static_cast<uint64_t>(end - begin) * width;
+  if (count == 0) return;
+  read_bytes(data_start_ + info.begin + static_cast<uint64_t>(begin) * width, count, out);
+  bytes_read_ += count;
+}
+
+at::Tensor SafetensorsFile::load_rows(const std::string& name, int64_t begin, int64_t end) const {
+  const TensorInfo& tensor_info = info(name);
+  if (tensor_info.shape.empty() || begin < 0 || end < begin || end > tensor_info.shape[0])
+    throw Fault(path_ + ": rows " + std::to_string(begin) + " to " + std::to_string(end) + " of shape " + shape_text(tensor_info.shape));
+  std::vector<int64_t> shape = tensor_info.shape;
+  shape[0] = end - begin;
+  at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(tensor_info.dtype));
+  const int64_t row = shape[0] == 0 ? 0 : tensor.numel() / shape[0];
+  read_elements(tensor_info, begin * row, end * row, tensor.data_ptr());
+  return tensor;
+}
+
+at::Tensor SafetensorsFile::load(const std::string& name) const {
+  const TensorInfo& tensor_info = info(name);
+  at::Tensor tensor = at::empty(tensor_info.shape, at::TensorOptions().dtype(tensor_info.dtype));
+  read_elements(tensor_info, 0, tensor.numel(), tensor.data_ptr());
+  if (tensor_info.dtype == at::kBool) {
     const auto* bytes = static_cast<const uint8_t*>(tensor.data_ptr());
-    const auto* bad = std::find_if(bytes, bytes + count, [](uint8_t byte) { return byte > 1; });
-    if (bad != bytes + count) refuse(tensor_place(path_, name), "BOOL bytes 0 or 1", std::to_string(*bad));
+    const auto* end = bytes + tensor.numel();
+    const auto* bad = std::find_if(bytes, end, [](uint8_t byte) { return byte > 1; });
+    if (bad != end) refuse(tensor_place(path_, name), "BOOL bytes 0 or 1", std::to_string(*bad));
   }
   return tensor;
 }
@@ -297,7 +358,9 @@ std::map<std::string, at::Tensor> read_safetensors(const std::string& path) {
   return tensors;
 }
 
-WrittenFile write_safetensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+uint64_t LazyTensor::bytes() const { return checked_bytes(shape, c10::elementSize(dtype), "tensor '" + name + "'"); }
+
+WrittenFile write_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
                               const std::map<std::string, std::string>& metadata) {
   const std::vector<Entry> entries = file_order(tensors);
   const std::string header = header_text(entries, metadata);
@@ -306,11 +369,23 @@ WrittenFile write_safetensors(const std::string& path, const std::vector<std::pa
   writer.write({reinterpret_cast<const char*>(&header_bytes), kLengthBytes});
   writer.write(header);
   for (const Entry& entry : entries) {
-    const at::Tensor values = entry.tensor->detach().cpu().contiguous();
+    const at::Tensor values = entry.tensor->values().detach().cpu().contiguous();
+    if (values.scalar_type() != entry.tensor->dtype || values.sizes() != at::IntArrayRef(entry.tensor->shape))
+      throw Fault("write_safetensors: tensor '" + entry.tensor->name + "' is not as it was announced");
     if (values.numel() > 0) writer.write({static_cast<const char*>(values.data_ptr()), static_cast<size_t>(values.nbytes())});
   }
   const uint64_t bytes = writer.bytes();
   return {bytes, writer.close()};
+}
+
+WrittenFile write_safetensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                              const std::map<std::string, std::string>& metadata) {
+  std::vector<LazyTensor> lazy;
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.defined()) throw Fault("write_safetensors: tensor '" + name + "' is undefined");
+    lazy.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [tensor = tensor] { return tensor; }});
+  }
+  return write_safetensors(path, lazy, metadata);
 }
 
 }  // namespace cohort::model

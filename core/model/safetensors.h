@@ -6,16 +6,24 @@
 ///
 /// The reader trusts nothing. It refuses what the reference implementation refuses (header over 100,000,000 bytes or outside the file, not
 /// a JSON object in valid UTF-8, duplicate names, unknown dtypes, a shape whose byte count overflows or differs from its range, ranges that
-/// overlap, leave holes or do not end exactly at the end of the file) and also unknown keys, more than eight dimensions and BOOL bytes
-/// other than 0 and 1. Every refusal is an InputError "PATH: tensor 'NAME': expected …, found …". Calls block; nothing here is collective.
+/// overlap, leave holes or do not end exactly at the end of the file) and also unknown keys, more than eight dimensions, BOOL bytes other
+/// than 0 and 1, dtypes that LibTorch has no use for here (complex, 4 and 6 bits, F8_E8M0), and headers whose parsed form would take more
+/// memory than the file itself and 64 MiB. Every refusal is an InputError "PATH: tensor 'NAME': expected …, found …". Calls block; nothing
+/// here is collective.
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
+
+namespace cohort {
+class Folder;
+}
 
 namespace cohort::model {
 
@@ -28,11 +36,15 @@ struct TensorInfo {
 };
 
 /// An open file. The constructor reads and checks the header only, so names, shapes and dtypes can be compared with a model's before any
-/// tensor takes memory, however large the file claims to be. Tensors are read with pread(2) when asked for: a file cut short meanwhile is
-/// an InputError, where a mapping would end the process with SIGBUS. Reading from several threads is safe.
+/// tensor takes memory, however large the file claims to be. Tensors, or parts of them, are read with pread(2) when asked for. Not a
+/// mapping, for three reasons: a file cut short meanwhile is an InputError, where a mapping would end the process with SIGBUS; pread goes
+/// straight to where the bytes are needed, or through a buffer that stays in the processor's cache when they are converted, which is
+/// faster than the page faults of a mapping; and on network file systems it asks for large blocks. Reading from several threads is safe.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
+  /// A file of a folder that came from elsewhere: nothing outside is opened (core/base/folder.h).
+  SafetensorsFile(const Folder& folder, const std::string& name);
   ~SafetensorsFile();
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
@@ -40,11 +52,21 @@ class SafetensorsFile {
   const std::string& path() const { return path_; }
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// InputError when there is no tensor of that name.
+  const TensorInfo& info(const std::string& name) const;
 
   /// A contiguous CPU tensor that owns its memory, in the file's dtype. InputError when there is no tensor of that name.
   at::Tensor load(const std::string& name) const;
+  /// Rows [begin, end) of its first dimension; nothing else is read. Fault when it has no such rows.
+  at::Tensor load_rows(const std::string& name, int64_t begin, int64_t end) const;
+  /// Elements [begin, end) in row-major order, as they are in the file, to `out`. Fault when it has no such elements.
+  void read_elements(const TensorInfo& info, int64_t begin, int64_t end, void* out) const;
+
+  /// Bytes of tensors read so far, by all threads.
+  uint64_t bytes_read() const { return bytes_read_; }
 
  private:
+  void open_header();
   void read_header();
   void read_bytes(uint64_t offset, uint64_t count, void* out) const;
 
@@ -53,6 +75,7 @@ class SafetensorsFile {
   uint64_t data_start_ = 0;  ///< file offset of the first data byte
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
+  mutable std::atomic<uint64_t> bytes_read_ = 0;
 };
 
 /// All tensors of a file. For files whose size is not known to fit memory, open a SafetensorsFile and look first.
@@ -64,10 +87,25 @@ struct WrittenFile {
   std::string hash;  ///< XXH3-128 of the whole file, 32 hex digits
 };
 
-/// Writes the tensors (any strides and device; F64 F32 F16 BF16 I64 I32 U8 BOOL) and makes the file durable (fsync). The bytes depend only
-/// on the arguments' values, not on the order of `tensors`: widest dtypes first, then by name, as the reference implementation orders them,
-/// so every tensor is aligned and both write identical files. The file is complete only when this returns: write into a folder that is
-/// renamed into place afterwards. Fault on a name given twice, a name that is not UTF-8, another dtype, or a failing disk.
+/// What the format calls a dtype, e.g. "BF16"; null for one that it lacks or that is not read here.
+const char* safetensors_dtype_name(at::ScalarType type);
+
+/// A tensor that is made when its turn comes to be written, so that only one takes memory at a time.
+struct LazyTensor {
+  std::string name;
+  at::ScalarType dtype = at::kFloat;
+  std::vector<int64_t> shape;
+  std::function<at::Tensor()> values;  ///< of that dtype and shape, any strides and device
+
+  uint64_t bytes() const;
+};
+
+/// Writes the tensors and makes the file durable (fsync). The bytes depend only on names and values, not on the order of `tensors`: widest
+/// dtypes first, then by name, as the reference implementation orders them, so every tensor is aligned and both write identical files.
+/// The file is complete only when this returns: write into a folder that is renamed into place afterwards. Fault on a name given twice, a
+/// name that is not UTF-8, a dtype that the format lacks, or a failing disk.
+WrittenFile write_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
+                              const std::map<std::string, std::string>& metadata = {});
 WrittenFile write_safetensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                               const std::map<std::string, std::string>& metadata = {});
 

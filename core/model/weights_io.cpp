@@ -1,23 +1,33 @@
 #include "core/model/weights_io.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/stopwatch.h"
 #include "core/base/text_util.h"
-#include "core/model/safetensors.h"
+#include "core/model/paged_tensor.h"
 
 namespace cohort::model {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxProblems = 20;
+constexpr int64_t kPieceElements = 1 << 16;  // read, converted and looked at before the next: they stay in a core's cache
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
 /// "a.experts.gate_proj.weight" [E, …] → "a.experts.0.gate_proj.weight", …; other names as they are.
 void add_published(const std::string& name, const at::Tensor& value, std::vector<std::pair<std::string, at::Tensor>>& out) {
@@ -41,67 +51,183 @@ std::vector<std::pair<std::string, at::Tensor>> named_tensors(const CausalLM& mo
   return out;
 }
 
-void save_model(const CausalLM& model, const std::string& folder) {
-  write_file_atomic(folder + "/config.json", architecture_to_json(model.architecture()).dump(2) + "\n");
-  write_safetensors(folder + "/model.safetensors", named_tensors(model), {{"format", "pt"}});
+at::ScalarType stored_dtype(const std::string& name, at::ScalarType dtype) {
+  return name.ends_with(".e_score_correction_bias") ? at::kFloat : dtype;
+}
+
+void save_model(const CausalLM& model, const std::string& folder, at::ScalarType dtype, uint64_t max_shard_bytes) {
+  nlohmann::json config = architecture_to_json(model.architecture());
+  set_dtype(config, dtype == at::kBFloat16 ? "bfloat16" : dtype == at::kHalf ? "float16" : "float32");
+  std::vector<LazyTensor> tensors;
+  for (const auto& [name, tensor] : named_tensors(model)) {
+    const at::ScalarType stored = stored_dtype(name, dtype);
+    tensors.push_back({name, stored, tensor.sizes().vec(), [tensor = tensor, stored] { return tensor.to(stored); }});
+  }
+  write_file_atomic(folder + "/config.json", config.dump(2) + "\n");
+  write_sharded_safetensors(folder, tensors, max_shard_bytes);
 }
 
 Architecture load_architecture(const std::string& folder) {
-  const std::string path = folder + "/config.json";
-  return architecture_from_json(parse_json(read_file(path, kMaxConfigBytes), path), path);
+  const Folder files(folder);
+  const std::string path = files.place("config.json");
+  return architecture_from_json(parse_json(files.read("config.json", kMaxConfigBytes), path), path);
 }
 
-void load_weights(CausalLM& model, const std::string& folder) {
-  const SafetensorsFile file(folder + "/model.safetensors");
-  std::vector<std::string> problems;
-  const auto problem = [&](const std::string& name, const std::string& text) {
-    if (problems.size() < kMaxProblems) problems.push_back(fmt::format("{}: tensor '{}': {}", file.path(), printable(name), text));
-  };
+namespace {
+
+/// Collects what is wrong with tensors, up to a bound; from several threads.
+class Problems {
+ public:
+  explicit Problems(const ShardedSafetensors& files) : files_(files) {}
+  void add(const std::string& name, const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    if (list_.size() < kMaxProblems && named_.insert(name).second) list_.push_back(files_.place(name) + ": " + text);
+  }
+  void finish() const {
+    if (!list_.empty()) throw InputError(list_);
+  }
+
+ private:
+  const ShardedSafetensors& files_;
+  std::mutex mutex_;
+  std::set<std::string> named_;
+  std::vector<std::string> list_;
+};
+
+std::string dims(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+bool holds_tied_head(const CausalLM& model, const ShardedSafetensors& files) {
+  return model.architecture().tie_word_embeddings && !model.parameters().find(kHead) && files.find(kHead) != nullptr;
+}
+
+void check_tensor(const std::string& name, at::IntArrayRef shape, const ShardedSafetensors& files, Problems& problems) {
+  const auto* found = files.find(name);
+  if (found == nullptr)
+    problems.add(name, "expected in this model, found none");
+  else if (!at::isFloatingType(found->info->dtype))
+    problems.add(name, fmt::format("expected a floating-point type, found {}", at::toString(found->info->dtype)));
+  else if (shape != at::IntArrayRef(found->info->shape))
+    problems.add(name, fmt::format("expected shape {}, found {}", dims(shape), dims(found->info->shape)));
+}
+
+/// Part of a tensor and where its values go.
+struct Piece {
+  const std::string* name;
+  int64_t begin, end;
+  float* out;
+};
+
+/// Elements [begin, end) of a tensor of the model that this process keeps.
+std::pair<int64_t, int64_t> kept(const CausalLM& model, const at::Tensor& tensor) {
+  const ParameterSet& set = model.parameters();
+  if (!model.sharded() || !tensor.is_alias_of(set.values())) return {0, tensor.numel()};
+  const auto [first, last] = set.sharding()->slice(set.size());
+  const int64_t offset = tensor.storage_offset();
+  const int64_t begin = std::clamp<int64_t>(first - offset, 0, tensor.numel());
+  return {begin, std::clamp<int64_t>(last - offset, begin, tensor.numel())};
+}
+
+std::vector<Piece> pieces_of(const CausalLM& model, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+  std::vector<Piece> pieces;
+  for (const auto& [name, tensor] : tensors) {
+    const auto [begin, end] = kept(model, tensor);
+    for (int64_t i = begin; i < end; i += kPieceElements)
+      pieces.push_back({&name, i, std::min(end, i + kPieceElements), static_cast<float*>(tensor.data_ptr()) + i});
+  }
+  return pieces;
+}
+
+/// Without a branch, so that the compiler makes vector instructions of it.
+bool all_finite(const float* values, int64_t count) {
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, values + i, sizeof bits);
+    bad |= static_cast<uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
+  }
+  return bad == 0;
+}
+
+void read_pieces(const std::vector<Piece>& pieces, bool tied_head, const ShardedSafetensors& files, Problems& problems) {
+  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 1, [&](int64_t first, int64_t last) {
+    std::vector<float> head;
+    for (int64_t i = first; i < last; ++i) {
+      const Piece& p = pieces[static_cast<size_t>(i)];
+      files.read_floats(*p.name, p.begin, p.end, p.out);
+      if (!all_finite(p.out, p.end - p.begin)) problems.add(*p.name, "expected finite values, found NaN or infinity");
+      if (!tied_head || *p.name != kEmbedding) continue;
+      head.resize(static_cast<size_t>(p.end - p.begin));
+      files.read_floats(kHead, p.begin, p.end, head.data());
+      if (std::memcmp(head.data(), p.out, head.size() * sizeof(float)) != 0)
+        problems.add(kHead, fmt::format("expected the values of {}, because config.json has tie_word_embeddings true, found others", kEmbedding));
+    }
+  });
+}
+
+}  // namespace
+
+size_t check_tensors(const CausalLM& model, const ShardedSafetensors& files) {
+  Problems problems(files);
   const auto wanted = named_tensors(model);
-  std::map<std::string, at::Tensor> by_name(wanted.begin(), wanted.end());
-  for (const auto& [name, info] : file.tensors())
-    if (!by_name.count(name) && !is_unread_tensor(model.architecture(), name))
-      problem(name, "expected no such tensor in this model, found one");
-  for (const auto& [name, tensor] : by_name) {
-    const auto found = file.tensors().find(name);
-    if (found == file.tensors().end())
-      problem(name, "expected in this model, found none");
-    else if (!at::isFloatingType(found->second.dtype))
-      problem(name, fmt::format("expected a floating-point type, found {}", at::toString(found->second.dtype)));
-    else if (tensor.sizes() != at::IntArrayRef(found->second.shape))
-      problem(name, fmt::format("expected shape [{}], found [{}]", fmt::join(tensor.sizes(), ", "), fmt::join(found->second.shape, ", ")));
+  const std::map<std::string, at::Tensor> by_name(wanted.begin(), wanted.end());
+  const bool tied_head = holds_tied_head(model, files);
+  size_t passed_over = 0;
+  for (const auto& [name, unused] : files.tensors()) {
+    if (by_name.count(name) || (tied_head && name == kHead)) continue;
+    if (is_unread_tensor(model.architecture(), name))
+      ++passed_over;
+    else
+      problems.add(name, "expected no such tensor in this model, found one");
   }
-  if (!problems.empty()) throw InputError(problems);
-  for (auto& [name, tensor] : by_name) {
-    const at::Tensor value = file.load(name).to(at::kFloat);
-    if (!at::isfinite(value).all().item<bool>()) problem(name, "expected finite values, found NaN or infinity");
-    tensor.copy_(value);
-  }
-  if (!problems.empty()) throw InputError(problems);
+  for (const auto& [name, tensor] : by_name) check_tensor(name, tensor.sizes(), files, problems);
+  if (tied_head) check_tensor(kHead, by_name.at(kEmbedding).sizes(), files, problems);
+  problems.finish();
+  return passed_over;
 }
 
-void check_model_folder(const std::string& folder) {
-  const Architecture a = load_architecture(folder);
-  const SafetensorsFile file(folder + "/model.safetensors");
+void load_weights(CausalLM& model, const ShardedSafetensors& files) {
+  const Stopwatch clock;
+  const size_t passed_over = check_tensors(model, files);
+  if (passed_over > 0)
+    log_info("{}: {} tensors are not read: layers for multi-token prediction, rotary tables", files.folder(), passed_over);
+  if (!model.sharded()) prefer_large_pages(model.parameters().values());
+  const auto tensors = named_tensors(model);
+  Problems problems(files);
+  const uint64_t before = files.bytes_read();
+  read_pieces(pieces_of(model, tensors), holds_tied_head(model, files), files, problems);
+  problems.finish();
+  const double seconds = clock.seconds();
+  log_debug("{}: {} of {} bytes of weights read in {:.3f} s", files.folder(), files.bytes_read() - before, files.bytes(), seconds);
+}
+
+namespace {
+
+void check_size(const Architecture& a, const ShardedSafetensors& files) {
   int64_t held = 0;
-  for (const auto& [name, info] : file.tensors())
-    held += std::accumulate(info.shape.begin(), info.shape.end(), int64_t{1}, std::multiplies<>());
+  for (const auto& [name, entry] : files.tensors())
+    held += std::accumulate(entry.info->shape.begin(), entry.info->shape.end(), int64_t{1}, std::multiplies<>());
   Architecture headless = a;  // a reward model has no head for words
   headless.sequence_classification = true;
   const int64_t least = headless.parameters();
   constexpr int64_t kSmall = 1 << 24;  // a model of this size is built, so that every tensor that does not fit is named
   if (least > kSmall && least / 2 > held)
-    throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in model.safetensors, found one of at least {}",
-                                 folder, held, least));
+    throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in the safetensors files, found one of at least {}",
+                                 files.folder(), held, least));
 }
 
-std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type, Head head) {
-  check_model_folder(folder);
+}  // namespace
+
+void check_model_folder(const std::string& folder) { check_size(load_architecture(folder), ShardedSafetensors(folder)); }
+
+std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type, Head head, ParameterSharding* sharding) {
   const Architecture a = load_architecture(folder);
+  const ShardedSafetensors files(folder);
+  check_size(a, files);
   if (a.sequence_classification && head == Head::kLanguageModel)
     throw InputError(fmt::format("{}/config.json: architectures: expected a language model, found a sequence-classification head", folder));
-  auto model = std::make_unique<CausalLM>(a, 0, type, head);
-  load_weights(*model, folder);
+  auto model = std::make_unique<CausalLM>(a, std::nullopt, type, head);
+  model->shard_parameters(sharding);
+  load_weights(*model, files);
   return model;
 }
 
