@@ -46,6 +46,7 @@ class RecipeCheck {
   std::string path_of(size_t stage) const;
 
   void load_tokenizer();
+  bool has_model_folder();
   void check_run();
   void check_ranks();
   void check_experts();
@@ -123,6 +124,7 @@ void RecipeCheck::load_tokenizer() {
   const std::string& folder = recipe_.model.path;
   if (recipe_.tokenizer.type == "model" && folder.empty())
     return problem("tokenizer.type", "bytes or chars where no model.path is set", "model");
+  if (recipe_.tokenizer.type == "model" && !has_model_folder()) return;
   try {
     tokenizer_ = recipe_tokenizer(recipe_);
   } catch (const InputError& error) {
@@ -167,15 +169,19 @@ void RecipeCheck::check_experts() {
       problem("cluster.expert_parallel_size", fmt::format("a divisor of the model's {} routed experts", experts), std::to_string(ep));
 }
 
+/// False, with a problem, when model.path is no folder.
+bool RecipeCheck::has_model_folder() {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(recipe_.model.path, ignored)) return true;
+  problem("model.path", "a folder with config.json and safetensors files", in_quotes(recipe_.model.path) + ", which is none");
+  return false;
+}
+
 /// model.path, when it is set.
 void RecipeCheck::check_start() {
   const std::string& folder = recipe_.model.path;
-  if (folder.empty()) return;
+  if (folder.empty() || !has_model_folder()) return;
   std::error_code ignored;
-  if (!std::filesystem::is_directory(folder, ignored))
-    return problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + ", which is none");
-  if (!std::filesystem::is_regular_file(folder + "/model.safetensors", ignored))
-    problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + " without model.safetensors");
   try {
     model::check_model_folder(folder);
     const bool own = std::filesystem::exists(folder + "/" + text::kTokenizerFile, ignored);

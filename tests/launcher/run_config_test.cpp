@@ -17,6 +17,7 @@ TEST_CASE("every recipe of configs/ passes the check on 1, 2 and 4 ranks") {
   for (const auto& entry : std::filesystem::directory_iterator(test::source_path("configs"))) {
     const std::string path = entry.path().string();
     if (entry.path().extension() != ".yaml" || entry.path().filename() == "reference.yaml") continue;
+    if (read_file(path, 1 << 20).find("tokenizer: {type: model}") != std::string::npos) continue;  // tests/end_to_end/real_configs.sh
     CAPTURE(path);
     if (test::data_path().empty() && read_file(path, 1 << 20).find("$COHORT_DATA") != std::string::npos) {
       WARN("skipped, because COHORT_DATA is not set: " << path);
