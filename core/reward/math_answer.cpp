@@ -45,13 +45,13 @@ void replace_command(std::string& text, std::string_view command, std::string_vi
 
 /// The inside of \text{…} and the like without them. At the end of a longer answer it is a unit, and goes.
 void open_texts(std::string& text) {
-  for (const std::string_view command : {"\\text{", "\\mbox{", "\\textbf{", "\\mathrm{", "\\textrm{"}) {
+  for (const std::string_view command : {"\\text{", "\\mbox{", "\\textbf{", "\\mathbf{", "\\mathrm{", "\\textrm{"}) {
     size_t from = 0;
     for (size_t at = text.find(command); at != std::string::npos; at = text.find(command, from)) {
       const size_t open = at + command.size() - 1;
       const size_t end = text::behind_braces(text, open);
       if (end == std::string::npos) return;
-      const bool unit = at > 0 && end == text.size() && command != "\\textbf{";
+      const bool unit = at > 0 && end == text.size() && command != "\\textbf{" && command != "\\mathbf{";
       text = text.substr(0, at) + (unit ? "" : text.substr(open + 1, end - open - 2)) + text.substr(end);
       from = at;
     }
@@ -156,6 +156,15 @@ void drop_name(std::string& text) {
   text.erase(0, equals + 1);
 }
 
+/// "(113)" → "113", as the official solutions of AIME have it.
+void drop_brackets(std::string& text) {
+  Decimal number;
+  if (text.size() > 2 && text.front() == '(' && text.back() == ')' &&
+      parse_decimal(std::string_view(text).substr(1, text.size() - 2), number) == NumberStatus::kFound &&
+      text.find(',') == std::string::npos)
+    text = text.substr(1, text.size() - 2);
+}
+
 void drop_dollars(std::string& text) {
   while (text.size() >= 2 && text.front() == '$' && text.back() == '$') text = text.substr(1, text.size() - 2);
 }
@@ -174,6 +183,7 @@ std::string normalised_math(std::string_view answer) {
   if (text.ends_with('.')) text.pop_back();
   drop_dollars(text);
   drop_name(text);
+  drop_brackets(text);
   add_zeros(text);
   brace_arguments(text, "\\sqrt", 1);
   brace_arguments(text, "\\frac", 2);

@@ -31,6 +31,7 @@ TEST_CASE("spellings of one answer are one", "[reward][math]") {
       {"15", "15\\%"},
       {"10", "10\\text{ cm}"},
       {"10", "10 \\mathrm{cm}^2"},
+      {"73", "\\textbf{(073) }"},
       {"Evelyn", "\\text{Evelyn}"},
       {"2\\sqrt3", "2\\sqrt{3}"},
       {"\\{1,2\\}", "\\left\\{ 1,\\! 2 \\right\\}"},
