@@ -19,7 +19,7 @@ using nlohmann::json;
 
 namespace {
 
-const std::vector<std::string> kGoldens = {"qwen2", "deepseek", "llama3", "smollm", "gpt2", "flags", "foreign", "behaviors"};
+const std::vector<std::string> kGoldens = {"qwen2", "deepseek", "llama3", "smollm", "gpt2", "flags", "foreign", "empty", "behaviors"};
 
 json golden(const std::string& name) { return json::parse(read_file(test::golden_path("text/bpe_" + name + ".json"), 1 << 20)); }
 

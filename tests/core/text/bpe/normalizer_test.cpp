@@ -34,6 +34,7 @@ TEST_CASE("characters compose and marks are ordered", "[text][bpe]") {
   CHECK(of("\u1100\u1161\u11A8") == "각");
   CHECK(of("\u0344") == "\u0308\u0301");
   CHECK(of("a\u0301\u0301") == "á\u0301");
+  CHECK(of("a\u0305\u0301") == "a\u0305\u0301");  // the same class blocks
   CHECK(of("\uAC00\u1161") == "\uAC00\u1161");
   CHECK(of("a\xFF\u0301") == "a\xFF\u0301");  // nothing composes with what is no character
   CHECK(of("") == "");
