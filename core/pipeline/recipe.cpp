@@ -136,7 +136,9 @@ class Contents {
     if (!data.path.empty()) data.path = of_file(data::resolve_data_path(data.path));
   }
   std::string of_model(const std::string& folder) {
-    return of_file(folder + "/config.json") + " " + of_file(folder + "/model.safetensors");
+    std::string hashes = of_file(folder + "/config.json");
+    for (const std::string& name : model::weight_file_names(folder)) hashes += " " + of_file(folder + "/" + name);
+    return hashes;
   }
 
  private:

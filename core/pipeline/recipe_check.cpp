@@ -159,9 +159,7 @@ void RecipeCheck::check_start() {
   if (folder.empty()) return;
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder, ignored))
-    return problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + ", which is none");
-  if (!std::filesystem::is_regular_file(folder + "/model.safetensors", ignored))
-    problem("model.path", "a folder with config.json and model.safetensors", in_quotes(folder) + " without model.safetensors");
+    return problem("model.path", "a folder with config.json and safetensors", in_quotes(folder) + ", which is none");
   try {
     model::check_model_folder(folder);
     const int64_t vocabulary = model::load_architecture(folder).vocab_size;
