@@ -76,13 +76,12 @@ void require_new(const fs::path& target) {
   throw InputError(fmt::format("{}: expected a new folder or an empty one, found {}", target.string(), found));
 }
 
-/// Beside the target, and gone again unless it is renamed. A killed process leaves it: its name begins with a dot and ends in .partial.
+/// Beside the target, and gone again unless it is renamed. A killed process leaves it: its name is .TARGET.partial-XXXXXX.
 class PartialFolder {
  public:
   explicit PartialFolder(const fs::path& target) : target_(target) {
-    std::string pattern = (target.parent_path() / ("." + target.filename().string() + ".XXXXXX.partial")).string();
-    constexpr int kSuffixLength = 8;
-    if (::mkdtemps(pattern.data(), kSuffixLength) == nullptr)
+    std::string pattern = (target.parent_path() / ("." + target.filename().string() + ".partial-XXXXXX")).string();
+    if (::mkdtemp(pattern.data()) == nullptr)
       throw InputError(fmt::format("{}: expected a folder that can be made, found: {}", target.string(), std::strerror(errno)));
     path_ = pattern;
     fs::permissions(path_, fs::perms(0755));

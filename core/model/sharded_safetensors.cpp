@@ -252,7 +252,7 @@ size_t write_sharded_safetensors(const std::string& folder, const std::vector<La
       total += tensor.bytes(), parameters += tensor.bytes() / c10::elementSize(tensor.dtype);
       weight_map[tensor.name] = name;
     }
-    write_safetensors(folder + "/" + name, shards[i], {{"format", kWriteFormat}});
+    write_lazy_safetensors(folder + "/" + name, shards[i], {{"format", kWriteFormat}});
   }
   if (shards.size() == 1) return 1;
   const nlohmann::json index = {{"metadata", {{"total_parameters", parameters}, {"total_size", total}}}, {"weight_map", weight_map}};

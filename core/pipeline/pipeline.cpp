@@ -16,6 +16,7 @@
 #include "core/config/yaml_writer.h"
 #include "core/model/published_folder.h"
 #include "core/model/weights_io.h"
+#include "core/pipeline/stage_graph.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/trace_file.h"
 #include "core/pipeline/training_session.h"

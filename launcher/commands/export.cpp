@@ -65,7 +65,7 @@ void add_export(CLI::App& program, Action& action) {
       "Examples:\n"
       "  cohort export --run runs/r1_mini --stage r1 --to r1_mini_hf\n"
       "  cohort export --model DIR --to OUT --dtype bf16\n"
-      "The folder appears when it is whole. A killed export leaves .OUT.??????.partial beside it.");
+      "The folder appears when it is whole. A killed export leaves .OUT.partial-XXXXXX beside it.");
   command->callback([options, &action] {
     if (options->run.empty() && options->model.empty()) throw CLI::RequiredError("--run or --model");
     action = [options](comm::Communicator& world) { return export_model(*options, world); };
