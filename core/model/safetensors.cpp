@@ -360,8 +360,8 @@ std::map<std::string, at::Tensor> read_safetensors(const std::string& path) {
 
 uint64_t LazyTensor::bytes() const { return checked_bytes(shape, c10::elementSize(dtype), "tensor '" + name + "'"); }
 
-WrittenFile write_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
-                              const std::map<std::string, std::string>& metadata) {
+WrittenFile write_lazy_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
+                                   const std::map<std::string, std::string>& metadata) {
   const std::vector<Entry> entries = file_order(tensors);
   const std::string header = header_text(entries, metadata);
   const uint64_t header_bytes = header.size();
@@ -385,7 +385,7 @@ WrittenFile write_safetensors(const std::string& path, const std::vector<std::pa
     if (!tensor.defined()) throw Fault("write_safetensors: tensor '" + name + "' is undefined");
     lazy.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [tensor = tensor] { return tensor; }});
   }
-  return write_safetensors(path, lazy, metadata);
+  return write_lazy_safetensors(path, lazy, metadata);
 }
 
 }  // namespace cohort::model

@@ -104,8 +104,8 @@ struct LazyTensor {
 /// dtypes first, then by name, as the reference implementation orders them, so every tensor is aligned and both write identical files.
 /// The file is complete only when this returns: write into a folder that is renamed into place afterwards. Fault on a name given twice, a
 /// name that is not UTF-8, a dtype that the format lacks, or a failing disk.
-WrittenFile write_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
-                              const std::map<std::string, std::string>& metadata = {});
+WrittenFile write_lazy_safetensors(const std::string& path, const std::vector<LazyTensor>& tensors,
+                                   const std::map<std::string, std::string>& metadata = {});
 WrittenFile write_safetensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                               const std::map<std::string, std::string>& metadata = {});
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -208,6 +209,14 @@ bool has_weights(const std::string& folder) {
   return opened.has(kSingle) || opened.has(kIndex);
 }
 
+std::vector<std::string> weight_file_names(const std::string& folder) {
+  const Folder opened(folder);
+  if (!opened.has(kIndex)) return {kSingle};
+  std::set<std::string> names = {kIndex};
+  for (const auto& [unused, shard] : read_weight_map(opened)) names.insert(shard);
+  return {names.begin(), names.end()};
+}
+
 // ---- Writing -----------------------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -233,7 +242,7 @@ std::vector<std::vector<LazyTensor>> split(const std::vector<LazyTensor>& tensor
 
 }  // namespace
 
-void write_sharded_safetensors(const std::string& folder, const std::vector<LazyTensor>& tensors, uint64_t max_shard_bytes) {
+size_t write_sharded_safetensors(const std::string& folder, const std::vector<LazyTensor>& tensors, uint64_t max_shard_bytes) {
   const auto shards = split(tensors, max_shard_bytes);
   uint64_t total = 0, parameters = 0;
   nlohmann::json weight_map = nlohmann::json::object();
@@ -243,11 +252,12 @@ void write_sharded_safetensors(const std::string& folder, const std::vector<Lazy
       total += tensor.bytes(), parameters += tensor.bytes() / c10::elementSize(tensor.dtype);
       weight_map[tensor.name] = name;
     }
-    write_safetensors(folder + "/" + name, shards[i], {{"format", kWriteFormat}});
+    write_lazy_safetensors(folder + "/" + name, shards[i], {{"format", kWriteFormat}});
   }
-  if (shards.size() == 1) return;
+  if (shards.size() == 1) return 1;
   const nlohmann::json index = {{"metadata", {{"total_parameters", parameters}, {"total_size", total}}}, {"weight_map", weight_map}};
   write_file_atomic(folder + "/" + kIndex, index.dump(2) + "\n");
+  return shards.size();
 }
 
 }  // namespace cohort::model

@@ -72,10 +72,13 @@ class ShardedSafetensors {
 
 /// Whether the folder has weights, whatever is in them.
 bool has_weights(const std::string& folder);
+/// Names of the files with tensors, and of the index where there is one.
+std::vector<std::string> weight_file_names(const std::string& folder);
 
 /// Writes model.safetensors or, where the tensors take more than `max_shard_bytes`, model-00001-of-0000N.safetensors, … and the index,
 /// into an existing folder; each file durable. Tensors go into shards in the order given, a new one begins where the next tensor would
-/// pass the limit; a tensor above it has a shard to itself. transformers cuts alike. The bytes depend on the arguments alone.
-void write_sharded_safetensors(const std::string& folder, const std::vector<LazyTensor>& tensors, uint64_t max_shard_bytes);
+/// pass the limit; a tensor above it has a shard to itself. transformers cuts alike. The bytes depend on the arguments alone. Returns the
+/// number of files with tensors.
+size_t write_sharded_safetensors(const std::string& folder, const std::vector<LazyTensor>& tensors, uint64_t max_shard_bytes);
 
 }  // namespace cohort::model

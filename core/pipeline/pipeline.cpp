@@ -14,7 +14,9 @@
 #include "core/base/signals.h"
 #include "core/base/text_util.h"
 #include "core/config/yaml_writer.h"
+#include "core/model/published_folder.h"
 #include "core/model/weights_io.h"
+#include "core/pipeline/stage_graph.h"
 #include "core/pipeline/stages/stages.h"
 #include "core/pipeline/trace_file.h"
 #include "core/pipeline/training_session.h"
@@ -66,6 +68,23 @@ std::string to_json(const google::protobuf::Message& message) {
   return json;
 }
 
+/// Where the model that a stage trains began: another stage's folder, or model.path; "" where it began with random weights.
+std::string origin_of_model(const StageContext& c) {
+  if (const std::string from = starting_stage(c.stage); !from.empty()) return c.stage_folder(from) + "/model";
+  return own_model(c.stage).empty() ? c.recipe.model.path : "";
+}
+
+/// cohort_model.json, and the published files that go with the model as long as its tokenizer is the published one.
+void write_companions(const StageContext& c, const text::PromptConfig& prompt, const std::string& folder) {
+  nlohmann::json trained = text::prompt_to_json(prompt);
+  trained["stage"] = c.stage.name;
+  if (const std::string origin = origin_of_model(c); !origin.empty()) {
+    trained["dtype"] = model::dtype_name(model::published_dtype(origin));
+    if (!there(folder + "/" + text::kTokenizerFile)) model::copy_companions(origin, folder);
+  }
+  write_file_atomic(folder + "/" + model::kTrainedFile, trained.dump() + "\n");
+}
+
 /// Writes everything into stages/NAME.tmp, then renames. Leader only.
 void commit(const StageContext& c, StageOutput& out) {
   const fs::path final_path = c.stage_folder(c.stage.name), temporary = final_path.string() + ".tmp";
@@ -77,9 +96,7 @@ void commit(const StageContext& c, StageOutput& out) {
     make_directories(folder);
     model::save_model(*out.model, folder);
     text::save_tokenizer(c.tokenizer, folder);
-    nlohmann::json record = text::prompt_to_json(out.prompt);
-    record["stage"] = c.stage.name;
-    write_file_atomic(folder + "/cohort_model.json", record.dump() + "\n");
+    write_companions(c, out.prompt, folder);
     fsync_directory(folder);
   } else {
     write_traces(temporary / "traces.jsonl", out.traces);
@@ -138,6 +155,18 @@ void forget(const Recipe& recipe, size_t from) {
   if (from == 0) fs::remove(recipe.run.output + "/metrics.jsonl");
 }
 
+/// Hashing reads whole model folders, which one member does for all.
+std::vector<std::string> hashes_of_leader(const Recipe& recipe, Team& team) {
+  const std::string joined = team.gather(team.leads() ? join(stage_hashes(recipe), "\n") : "")[0];
+  std::vector<std::string> hashes;
+  for (size_t from = 0; from <= joined.size();) {
+    const size_t end = std::min(joined.find('\n', from), joined.size());
+    hashes.push_back(joined.substr(from, end - from));
+    from = end + 1;
+  }
+  return hashes;
+}
+
 void run_one(const Recipe& recipe, const StageConfig& stage, const std::string& hash, Team& team, const text::Tokenizer& tokenizer) {
   const StageContext context{recipe, stage, hash, team, tokenizer};
   team.begin_stage();
@@ -161,7 +190,7 @@ void require_own_folder(const std::string& output) {
 
 void run_recipe(const Recipe& recipe, Team& team, const RunOptions& options) {
   const size_t forced = forced_from(recipe, options);
-  const auto hashes = stage_hashes(recipe);
+  const auto hashes = hashes_of_leader(recipe, team);
   if (team.leads()) {
     make_directories(recipe.run.output + "/stages");
     write_file_atomic(recipe.run.output + "/config.yaml", config::write_config(recipe));

@@ -143,7 +143,9 @@ class Contents {
     for (data::DataSource& source : data.mix) source.path = of_files(source.path);
   }
   std::string of_model(const std::string& folder) {
-    return of_file(folder + "/config.json") + " " + of_file(folder + "/model.safetensors");
+    std::string hashes = of_file(folder + "/config.json");
+    for (const std::string& name : model::weight_file_names(folder)) hashes += " " + of_file(folder + "/" + name);
+    return hashes;
   }
   std::string of_tokenizer(const std::string& folder) {
     std::string hashes;

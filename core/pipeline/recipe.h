@@ -55,7 +55,7 @@ struct ModelSection {
   void visit(Visitor& v) {
     v.choice("preset", preset, {"deepseek_v3_tiny", "dense_tiny", "calibration_a", "calibration_b", "deepseek_v3"},
              "architecture of a model that starts from random weights");
-    v.text("path", path, "folder with config.json and model.safetensors to start from instead");
+    v.text("path", path, "Hugging Face folder to start from instead: config.json, model.safetensors or an index and its shards");
     v.choice("dtype", dtype, {"fp32", "bf16"}, "precision of matrix products; weights and optimizer are fp32");
   }
 };

@@ -19,9 +19,9 @@ std::unique_ptr<model::CausalLM> StageContext::model_of(const std::string& stage
 }
 
 std::unique_ptr<model::CausalLM> StageContext::start_model(const std::string& from, const std::string& preset) const {
-  if (!from.empty()) return model_of(from);
+  const std::string folder = !from.empty() ? stage_folder(from) + "/model" : preset.empty() ? recipe.model.path : "";
   std::unique_ptr<model::CausalLM> model =
-      preset.empty() && !recipe.model.path.empty() ? model::load_model(recipe.model.path, compute_type()) : new_model(preset);
+      folder.empty() ? new_model(preset) : model::load_model(folder, compute_type(), model::Head::kLanguageModel, parameter_sharding());
   model->set_missing_tokens(tokenizer.missing_ids());
   return model;
 }
@@ -30,6 +30,11 @@ std::unique_ptr<model::CausalLM> StageContext::new_model(const std::string& pres
   model::Architecture a = model::architecture_preset(preset.empty() ? recipe.model.preset : preset);
   if (a.vocab_size == 0) a.vocab_size = tokenizer.vocabulary_size();
   return std::make_unique<model::CausalLM>(a, seed(), compute_type());
+}
+
+model::ParameterSharding* StageContext::parameter_sharding() const {
+  Team* trainers = team.trainers();
+  return trainers && recipe.trainer.parameter_sharding == "full" ? trainers->parameter_sharding() : nullptr;
 }
 
 int64_t StageContext::vocab_limit(const model::CausalLM& model) const {

@@ -29,10 +29,13 @@ struct StageContext {
   std::string stage_folder(const std::string& name) const { return output("stages/" + name); }
   std::string checkpoint_folder() const { return output("checkpoints/" + stage.name); }
 
-  /// The model a stage starts from: that of stage `from`, or model.path, or random weights of `preset` (empty: model.preset).
+  /// The model a stage starts from: that of stage `from`, or model.path, or random weights of `preset` (empty: model.preset). Where
+  /// parameters are divided over the members that train, such a member reads its slice of a folder alone, and the model is sharded then.
   std::unique_ptr<model::CausalLM> start_model(const std::string& from, const std::string& preset) const;
-  /// The finished model of another stage.
+  /// The finished model of another stage, all of it.
   std::unique_ptr<model::CausalLM> model_of(const std::string& stage_name, model::Head head = model::Head::kLanguageModel) const;
+  /// Through which this member divides its models' parameters with others; null: it does not.
+  model::ParameterSharding* parameter_sharding() const;
   model::ComputeType compute_type() const {
     return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
   }

@@ -56,12 +56,6 @@ void add_biases(TeamState& state, size_t section, const model::CausalLM& model) 
   }
 }
 
-/// Through which this member divides its models' parameters with others; null: it does not.
-model::ParameterSharding* parameter_sharding(const StageContext& context) {
-  Team* trainers = context.team.trainers();
-  return trainers && context.recipe.trainer.parameter_sharding == "full" ? trainers->parameter_sharding() : nullptr;
-}
-
 /// For messages.
 std::string layout_of(const StageContext& context) {
   const auto& cluster = context.recipe.cluster;
@@ -100,8 +94,8 @@ TrainingSession::TrainingSession(const StageContext& context, model::CausalLM& m
       progress_(context.stage.name, steps, context.team.leads()) {
   model_.set_recompute(context.recipe.trainer.recompute == "layer");
   if (context.recipe.trainer.resume_mode == "auto") restore();
-  model_.shard_parameters(parameter_sharding(context));
-  if (reference_) reference_->shard_parameters(parameter_sharding(context));
+  model_.shard_parameters(context.parameter_sharding());
+  if (reference_) reference_->shard_parameters(context.parameter_sharding());
   progress_.start_at(first_step_);
 }
 
@@ -143,7 +137,9 @@ TeamState TrainingSession::to_save() const {
 
 TeamState TrainingSession::to_restore() const {
   TeamState state{sections(), {}, {}};
-  add_values(state, 0, model_.parameters().size());
+  const auto [begin, end] = model_.sharded() ? context_.parameter_sharding()->slice(model_.parameters().size())
+                                             : std::pair<int64_t, int64_t>(0, model_.parameters().size());
+  add_values(state, begin, end);
   state.parts.push_back({kMoment1, optimizer_.range().first, optimizer_.first_moment()});
   state.parts.push_back({kMoment2, optimizer_.range().first, optimizer_.second_moment()});
   add_biases(state, kRouterBiases, model_);

@@ -27,6 +27,7 @@ void add_bench(CLI::App& program, Action& action);
 void add_status(CLI::App& program, Action& action);
 void add_replay(CLI::App& program, Action& action);
 void add_checkpoint(CLI::App& program, Action& action);
+void add_export(CLI::App& program, Action& action);
 void add_reference(CLI::App& program, Action& action);
 
 /// --temperature and --top-p, with the ranges of RolloutConfig.

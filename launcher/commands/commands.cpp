@@ -75,6 +75,7 @@ void add_commands(CLI::App& program, Action& action) {
   add_status(program, action);
   add_replay(program, action);
   add_checkpoint(program, action);
+  add_export(program, action);
   add_reference(program, action);
 }
 

@@ -101,7 +101,8 @@ class RlRun {
   int64_t minibatch_count() const { return stage_.train_batch_size / stage_.ppo_mini_batch_size; }
 
   std::unique_ptr<model::CausalLM> copy_of_policy() const {
-    auto copy = std::make_unique<model::CausalLM>(policy_->architecture(), c_.seed(), c_.compute_type());
+    auto copy = std::make_unique<model::CausalLM>(policy_->architecture(), std::nullopt, c_.compute_type());
+    if (policy_->sharded()) copy->shard_parameters(c_.parameter_sharding());
     copy->copy_from(*policy_);
     return copy;
   }

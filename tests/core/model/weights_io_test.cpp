@@ -15,6 +15,7 @@
 
 #include "core/base/error.h"
 #include "core/model/safetensors.h"
+#include "core/model/sharded_safetensors.h"
 #include "tests/core/base/temp_dir.h"
 #include "tests/support/golden.h"
 
@@ -36,6 +37,12 @@ void write_changed(const std::string& name, const std::function<void(Named&)>& c
   change(tensors);
   fs::copy_file(fixture(name) + "/config.json", folder + "/config.json", fs::copy_options::overwrite_existing);
   write_safetensors(folder + "/model.safetensors", std::vector<std::pair<std::string, at::Tensor>>(tensors.begin(), tensors.end()));
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  REQUIRE(file.good());
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 std::vector<std::string> problems_of(const std::function<void(Named&)>& change) {
@@ -139,6 +146,94 @@ TEST_CASE("a saved model is the same model") {
       CHECK(same_bits(written.load(tensor), published.load(tensor)));
     }
   }
+}
+
+TEST_CASE("weights in bf16 come back as they were, and selection biases are not rounded") {
+  const auto model = load_model(fixture("deepseek_v3"));
+  const TempDir first, second;
+  save_model(*model, first.path(), at::kBFloat16, 20'000);
+  CHECK(fs::exists(first / "model.safetensors.index.json"));
+  const auto again = load_model(first.path());
+  CHECK(same_bits(again->parameters().values(), model->parameters().values().to(at::kBFloat16).to(at::kFloat)));
+  for (size_t i = 0; i < model->router_biases().size(); ++i) CHECK(same_bits(model->router_biases()[i], again->router_biases()[i]));
+  CHECK(nlohmann::json::parse(std::ifstream(first / "config.json")).at("torch_dtype") == "bfloat16");
+  save_model(*again, second.path(), at::kBFloat16, 20'000);
+  for (const auto& file : fs::directory_iterator(first.path())) {
+    CAPTURE(file.path().string());
+    CHECK(bytes_of(file.path()) == bytes_of(second / file.path().filename().string()));
+  }
+}
+
+TEST_CASE("a head that a tied model's file holds must be the embedding") {
+  const auto change = [](float added) {
+    return [added](Named& t) {
+      t["lm_head.weight"] = t["model.embed_tokens.weight"].clone();
+      t["lm_head.weight"][3][2] += added;
+    };
+  };
+  const TempDir folder;
+  write_changed("qwen2_tied", change(0.0f), folder.path());
+  CHECK(same_bits(load_model(folder.path())->parameters().values(), load_model(fixture("qwen2_tied"))->parameters().values()));
+  write_changed("qwen2_tied", change(0.5f), folder.path());
+  CHECK_THROWS_WITH(load_model(folder.path()),
+                    Catch::Contains("tensor 'lm_head.weight': expected the values of model.embed_tokens.weight, because config.json has "
+                                    "tie_word_embeddings true, found others"));
+  write_changed("qwen2_tied", [](Named& t) { t["lm_head.weight"] = at::zeros({2, 3}); }, folder.path());
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("tensor 'lm_head.weight': expected shape"));
+}
+
+namespace {
+
+/// One of `size` members, which has its slice and never meets the others.
+class LoneMember final : public ParameterSharding {
+ public:
+  LoneMember(int64_t index, int64_t size) : index_(index), size_(size) {}
+  int64_t index() const override { return index_; }
+  int64_t size() const override { return size_; }
+  Range slice(int64_t length) const override {
+    const int64_t share = length / size_, more = length % size_;
+    const int64_t begin = index_ * share + std::min(index_, more);
+    return {begin, begin + share + (index_ < more ? 1 : 0)};
+  }
+  void gather(at::Tensor, const std::vector<Range>&) override { throw Fault("nobody to gather from"); }
+  bool any(bool mine) override { return mine; }
+
+ private:
+  int64_t index_, size_;
+};
+
+}  // namespace
+
+TEST_CASE("a member of 64 reads its slice of the parameters and no more") {
+  Architecture a = load_architecture(fixture("deepseek_v3"));
+  a.n_routed_experts = 64, a.moe_intermediate_size = 64, a.published_config.clear();
+  const TempDir folder;
+  const CausalLM whole(a, 5);
+  save_model(whole, folder.path(), at::kFloat, 100'000);
+  const at::Tensor values = whole.parameters().values();
+  const auto expert_bytes = [](const ShardedSafetensors& files, bool read) {
+    uint64_t bytes = 0;
+    for (const auto& [name, entry] : files.tensors())
+      if (name.find(".mlp.experts.") != std::string::npos) bytes += read ? files.bytes_read(name) : entry.info->end - entry.info->begin;
+    return static_cast<double>(bytes);
+  };
+  uint64_t parameters_read = 0;
+  for (int64_t index = 0; index < 64; ++index) {
+    CAPTURE(index);
+    LoneMember member(index, 64);
+    const ShardedSafetensors files(folder.path());
+    CausalLM model(a, std::nullopt);
+    model.shard_parameters(&member);
+    load_weights(model, files);
+    CHECK(expert_bytes(files, true) <= expert_bytes(files, false) / 64 * 1.05);
+    uint64_t biases = 0;
+    for (const at::Tensor& bias : model.router_biases()) biases += bias.nbytes();
+    parameters_read += files.bytes_read() - biases;
+    const auto [begin, end] = member.slice(values.numel());
+    CHECK(same_bits(model.parameters().values().slice(0, begin, end), values.slice(0, begin, end)));
+    for (size_t i = 0; i < model.router_biases().size(); ++i) CHECK(same_bits(model.router_biases()[i], whole.router_biases()[i]));
+  }
+  CHECK(parameters_read == values.nbytes());  // together, each byte once
 }
 
 TEST_CASE("named tensors are views: what is written to them is the model's") {
