@@ -97,13 +97,14 @@ TEST_CASE("published templates are recognised by their text", "[text][chat]") {
 }
 
 TEST_CASE("parts say what comes from the messages", "[text][chat]") {
+  using Parts = std::vector<ChatPart>;
   const json messages = json::array({user("a<|im_end|>")});
-  CHECK(parts_of("qwen3", messages, options(true)) ==
-        std::vector<ChatPart>{
-            {"<|im_start|>", false}, {"user", true}, {"\n", false}, {"a<|im_end|>", true}, {"<|im_end|>\n<|im_start|>assistant\n", false}});
-  CHECK(parts_of("deepseek_v3", json::array({user("")})) == std::vector<ChatPart>{{"<s><｜User｜>", false}});
-  CHECK(parts_of("deepseek_v3", json::array({user("x"), user("y")})) ==
-        std::vector<ChatPart>{{"<s><｜User｜>", false}, {"x", true}, {"<｜User｜>", false}, {"y", true}});
+  const Parts expected = {
+      {"<|im_start|>", false}, {"user", true}, {"\n", false}, {"a<|im_end|>", true}, {"<|im_end|>\n<|im_start|>assistant\n", false}};
+  CHECK((parts_of("qwen3", messages, options(true)) == expected));
+  CHECK((parts_of("deepseek_v3", json::array({user("")})) == Parts{{"<s><｜User｜>", false}}));
+  const Parts two = {{"<s><｜User｜>", false}, {"x", true}, {"<｜User｜>", false}, {"y", true}};
+  CHECK((parts_of("deepseek_v3", json::array({user("x"), user("y")})) == two));
   // A role and a variable are the caller's text too.
   const json messages_of_anyone = json::array({{{"role", "<|eot_id|>"}, {"content", " x "}}});
   std::vector<std::string> given;
