@@ -15,11 +15,18 @@ namespace {
 using nlohmann::json;
 
 /// Builds the value from the parser's events and stops at the first thing a strict reader refuses.
-class StrictBuilder : public nlohmann::json_sax<json> {
+template <class Json>
+class StrictBuilder : public nlohmann::json_sax<Json> {
  public:
+  using number_integer_t = typename Json::number_integer_t;
+  using number_unsigned_t = typename Json::number_unsigned_t;
+  using number_float_t = typename Json::number_float_t;
+  using string_t = typename Json::string_t;
+  using binary_t = typename Json::binary_t;
+
   StrictBuilder(const std::string& where, int max_depth) : where_(where), max_depth_(static_cast<size_t>(max_depth)) {}
 
-  json take() { return std::move(root_); }
+  Json take() { return std::move(root_); }
 
   bool null() override { return put(nullptr); }
   bool boolean(bool value) override { return put(value); }
@@ -32,8 +39,8 @@ class StrictBuilder : public nlohmann::json_sax<json> {
   }
   bool string(string_t& value) override { return put(std::move(value)); }
   bool binary(binary_t&) override { return false; }
-  bool start_object(std::size_t) override { return open(json::object()); }
-  bool start_array(std::size_t) override { return open(json::array()); }
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
 
@@ -49,17 +56,18 @@ class StrictBuilder : public nlohmann::json_sax<json> {
     const size_t bracket = text.find("] ");
     if (bracket != std::string::npos) text.erase(0, bracket + 2);
     fail(fmt::format("expected JSON, found at byte {}: {}", position, printable(text, 300)));
+    return false;
   }
 
  private:
   [[noreturn]] void fail(const std::string& problem) { throw InputError(where_ + ": " + problem); }
 
-  json* place(json value) {
+  Json* place(Json value) {
     if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
     }
-    json& parent = *open_.back();
+    Json& parent = *open_.back();
     if (parent.is_array()) {
       parent.push_back(std::move(value));
       return &parent.back();
@@ -67,12 +75,12 @@ class StrictBuilder : public nlohmann::json_sax<json> {
     return &(parent[key_] = std::move(value));
   }
 
-  bool put(json value) {
+  bool put(Json value) {
     place(std::move(value));
     return true;
   }
 
-  bool open(json container) {
+  bool open(Json container) {
     if (open_.size() >= max_depth_) fail(fmt::format("expected nesting up to {} levels, found more", max_depth_));
     open_.push_back(place(std::move(container)));
     return true;
@@ -85,20 +93,27 @@ class StrictBuilder : public nlohmann::json_sax<json> {
 
   const std::string& where_;
   size_t max_depth_;
-  json root_;
-  std::vector<json*> open_;  // containers being filled, outermost first; none moves while an inner one is open
+  Json root_;
+  std::vector<Json*> open_;  // containers being filled, outermost first; none moves while an inner one is open
   std::string key_;
 };
 
-}  // namespace
-
-json parse_json(std::string_view text, const std::string& where, int max_depth) {
+template <class Json>
+Json parse_strictly(std::string_view text, const std::string& where, int max_depth) {
   // The parser takes a NUL byte for the end of the text.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
     throw InputError(fmt::format("{}: expected JSON, found a NUL byte at byte {}", where, nul + 1));
-  StrictBuilder builder(where, max_depth);
-  if (!json::sax_parse(text, &builder)) throw InputError(where + ": expected JSON, found something else");
+  StrictBuilder<Json> builder(where, max_depth);
+  if (!Json::sax_parse(text, &builder)) throw InputError(where + ": expected JSON, found something else");
   return builder.take();
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& where, int max_depth) { return parse_strictly<json>(text, where, max_depth); }
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& where, int max_depth) {
+  return parse_strictly<nlohmann::ordered_json>(text, where, max_depth);
 }
 
 }  // namespace cohort

@@ -1,11 +1,69 @@
 #include "core/text/chat/jinja_template.h"
 
+#include <ctime>
+
 #include "core/base/error.h"
+#include "core/base/text_util.h"
+#include "core/text/jinja/template.h"
 
 namespace cohort::text {
+namespace {
 
-std::unique_ptr<ChatTemplate> make_jinja_template(std::string_view, const std::string& where) {
-  throw InputError(where + ": is not a template that this build knows");
+bool order_matters(const nlohmann::json& value) {
+  if (value.is_object() && value.size() > 1) return true;
+  if (!value.is_structured()) return false;
+  for (const nlohmann::json& inner : value)
+    if (order_matters(inner)) return true;
+  return false;
+}
+
+std::vector<ChatPart> parts_of(const MarkedText& rendered) {
+  std::vector<ChatPart> parts;
+  for (size_t begin = 0, end = 0; begin < rendered.size(); begin = end) {
+    const bool foreign = rendered.foreign_at(begin);
+    while (end < rendered.size() && rendered.foreign_at(end) == foreign) ++end;
+    parts.push_back({rendered.text().substr(begin, end - begin), foreign});
+  }
+  return parts;
+}
+
+class JinjaTemplate final : public ChatTemplate {
+ public:
+  JinjaTemplate(std::string_view source, const std::string& where) : where_(where), template_(source, where) {}
+
+  std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const override {
+    if (!messages.is_array()) throw InputError(where_ + ": expected a list of messages, found " + messages.type_name());
+    for (const nlohmann::json& message : messages)
+      for (const auto& [key, value] : message.items()) refuse_unordered(key, value);
+    nlohmann::ordered_json variables = {{"messages", messages}, {"add_generation_prompt", options.add_generation_prompt}};
+    for (const auto& [key, value] : options.variables.items()) {
+      refuse_unordered(key, value);
+      variables[key] = value;
+    }
+    for (const char* absent : {"tools", "documents"})
+      if (!variables.contains(absent)) variables[absent] = nullptr;
+    const std::time_t now = std::time(nullptr);
+    std::tm today{};
+    localtime_r(&now, &today);
+    return parts_of(template_.render({{"bos_token", options.bos_token}, {"eos_token", options.eos_token}}, variables, today));
+  }
+
+  std::string_view name() const override { return "jinja"; }
+
+ private:
+  void refuse_unordered(const std::string& key, const nlohmann::json& value) const {
+    if (order_matters(value))
+      throw InputError(where_ + ": " + printable(key) + ": expected no objects of several keys (the order in which a template prints them is not kept), found one");
+  }
+
+  std::string where_;
+  jinja::Template template_;
+};
+
+}  // namespace
+
+std::unique_ptr<ChatTemplate> make_jinja_template(std::string_view source, const std::string& where) {
+  return std::make_unique<JinjaTemplate>(source, where);
 }
 
 }  // namespace cohort::text

@@ -1,0 +1,238 @@
+// str(), repr() and json.dumps() of values.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "core/base/text_util.h"
+#include "core/text/jinja/value.h"
+#include "core/text/utf8.h"
+
+namespace cohort::text::jinja {
+namespace {
+
+void require_shallow(int depth) {
+  if (depth > kMaxValueDepth) throw Problem("expected values nested up to " + std::to_string(kMaxValueDepth) + " levels, found more");
+}
+
+/// Text under construction; foreign as a whole when a part of it is.
+struct Writer {
+  Heap& heap;
+  std::string text;
+  bool foreign = false;
+
+  void put(std::string_view more) {
+    heap.spend_bytes(more.size());
+    text += more;
+    if (text.size() > kMaxTextBytes) throw Problem("expected a shorter string");
+  }
+  MarkedText take() const { return foreign ? MarkedText::foreign(text) : MarkedText::own(text); }
+};
+
+void write_repr_of_text(Writer& out, const MarkedText& value) {
+  out.foreign = out.foreign || value.any_foreign();
+  const std::string& text = value.text();
+  const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
+  std::string quoted(1, quote);
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80) throw Problem("a list or mapping that is written as Python does: expected ASCII, found other characters");
+    if (c == quote || c == '\\') {
+      quoted += {'\\', c};
+    } else if (c == '\n' || c == '\r' || c == '\t') {
+      quoted += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      quoted += fmt::format("\\x{:02x}", byte);
+    } else {
+      quoted += c;
+    }
+  }
+  quoted += quote;
+  out.put(quoted);
+}
+
+void write_repr(Writer& out, const Value& value, int depth);
+
+void write_repr_of_sequence(Writer& out, const Sequence& sequence, int depth) {
+  const bool tuple = sequence.kind == Sequence::Kind::kTuple;
+  if (!tuple && sequence.kind != Sequence::Kind::kList) throw Problem("expected a list to write, found a generator; put |list behind it");
+  out.put(tuple ? "(" : "[");
+  for (size_t i = 0; i < sequence.items.size(); ++i) {
+    if (i > 0) out.put(", ");
+    write_repr(out, sequence.items[i], depth + 1);
+  }
+  out.put(tuple ? sequence.items.size() == 1 ? ",)" : ")" : "]");
+}
+
+void write_scalar(Writer& out, const Value& value) {
+  if (value.is_none()) {
+    out.put("None");
+  } else if (value.is<bool>()) {
+    out.put(value.get<bool>() ? "True" : "False");
+  } else if (value.is<int64_t>()) {
+    out.put(std::to_string(value.get<int64_t>()));
+  } else if (value.is<double>()) {
+    out.put(float_text(value.get<double>()));
+  } else {
+    throw Problem("expected a string, a number, a list or a mapping to write, found " + type_name(value));
+  }
+}
+
+void write_repr(Writer& out, const Value& value, int depth) {
+  require_shallow(depth);
+  if (value.is_undefined()) return out.put("Undefined");
+  if (value.is_text()) return write_repr_of_text(out, value.as_text());
+  if (value.is<Sequence*>()) return write_repr_of_sequence(out, *value.get<Sequence*>(), depth);
+  if (!value.is<Mapping*>()) return write_scalar(out, value);
+  out.put("{");
+  bool first = true;
+  for (const auto& [key, item] : value.get<Mapping*>()->items) {
+    if (!first) out.put(", ");
+    first = false;
+    write_repr(out, key, depth + 1);
+    out.put(": ");
+    write_repr(out, item, depth + 1);
+  }
+  out.put("}");
+}
+
+// ---- JSON ---------------------------------------------------------------------------------------------------------------------------
+
+std::string json_escape(char32_t code) {
+  switch (code) {
+    case '"':
+      return "\\\"";
+    case '\\':
+      return "\\\\";
+    case '\n':
+      return "\\n";
+    case '\r':
+      return "\\r";
+    case '\t':
+      return "\\t";
+    case '\f':
+      return "\\f";
+    case '\b':
+      return "\\b";
+    default:
+      break;
+  }
+  if (code < 0x10000) return fmt::format("\\u{:04x}", static_cast<uint32_t>(code));
+  const uint32_t rest = static_cast<uint32_t>(code) - 0x10000;
+  return fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (rest >> 10), 0xDC00 + (rest & 0x3FF));
+}
+
+void write_json_text(Writer& out, const MarkedText& value, bool ascii) {
+  out.foreign = out.foreign || value.any_foreign();
+  std::string quoted = "\"";
+  const std::string& text = value.text();
+  for (size_t at = 0; at < text.size();) {
+    const Character c = character_at(text, at);
+    if (c.code < 0x20 || c.code == '"' || c.code == '\\' || (ascii && c.code > 0x7E)) {
+      quoted += json_escape(c.code);
+    } else {
+      quoted.append(text, at, c.length);
+    }
+    at += c.length;
+  }
+  out.put(quoted += '"');
+}
+
+void write_json_number(Writer& out, const Value& value) {
+  if (value.is_none()) return out.put("null");
+  if (value.is<bool>()) return out.put(value.get<bool>() ? "true" : "false");
+  if (value.is<double>() && !std::isfinite(value.get<double>()))
+    return out.put(std::isnan(value.get<double>()) ? "NaN" : value.get<double>() > 0 ? "Infinity" : "-Infinity");
+  write_scalar(out, value);
+}
+
+void write_json_key(Writer& out, const Value& key, bool ascii) {
+  if (key.is_text()) return write_json_text(out, key.as_text(), ascii);
+  out.put("\"");
+  write_json_number(out, key);
+  out.put("\"");
+}
+
+void write_json(Writer& out, const Value& value, const JsonStyle& style, int depth);
+
+/// A line break before an item, or the end, of a container at `depth`.
+void write_json_break(Writer& out, const JsonStyle& style, int depth) {
+  if (!style.has_indent) return;
+  out.put("\n");
+  for (int i = 0; i < depth; ++i) out.put(style.indent);
+}
+
+void write_json_items(Writer& out, const Sequence& sequence, const JsonStyle& style, int depth) {
+  if (sequence.kind != Sequence::Kind::kList && sequence.kind != Sequence::Kind::kTuple)
+    throw Problem("tojson: expected a list, found a generator; put |list behind it");
+  if (sequence.items.empty()) return out.put("[]");
+  out.put("[");
+  for (size_t i = 0; i < sequence.items.size(); ++i) {
+    if (i > 0) out.put(style.item_separator);
+    write_json_break(out, style, depth + 1);
+    write_json(out, sequence.items[i], style, depth + 1);
+  }
+  write_json_break(out, style, depth);
+  out.put("]");
+}
+
+void write_json_members(Writer& out, const Mapping& mapping, const JsonStyle& style, int depth) {
+  if (mapping.items.empty()) return out.put("{}");
+  std::vector<const std::pair<Value, Value>*> members;
+  for (const auto& item : mapping.items) members.push_back(&item);
+  if (style.sort_keys)
+    std::stable_sort(members.begin(), members.end(), [&](const auto* a, const auto* b) { return less(out.heap, a->first, b->first); });
+  out.put("{");
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (i > 0) out.put(style.item_separator);
+    write_json_break(out, style, depth + 1);
+    write_json_key(out, members[i]->first, style.ascii);
+    out.put(style.key_separator);
+    write_json(out, members[i]->second, style, depth + 1);
+  }
+  write_json_break(out, style, depth);
+  out.put("}");
+}
+
+void write_json(Writer& out, const Value& value, const JsonStyle& style, int depth) {
+  require_shallow(depth);
+  if (value.is_text()) return write_json_text(out, value.as_text(), style.ascii);
+  if (value.is<Sequence*>()) return write_json_items(out, *value.get<Sequence*>(), style, depth);
+  if (value.is<Mapping*>()) return write_json_members(out, *value.get<Mapping*>(), style, depth);
+  if (!value.is_none() && !value.is_number()) throw Problem("tojson: expected what JSON can say, found " + type_name(value));
+  write_json_number(out, value);
+}
+
+}  // namespace
+
+std::string float_text(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  char buffer[64];
+  const auto scientific = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
+  const std::string_view shortest(buffer, static_cast<size_t>(scientific.ptr - buffer));
+  const int exponent = std::atoi(std::string(shortest.substr(shortest.find('e') + 1)).c_str());
+  if (exponent < -4 || exponent >= 16) return std::string(shortest);
+  char plain[400];
+  const auto fixed = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed);
+  std::string text(plain, fixed.ptr);
+  if (text.find('.') == std::string::npos) text += ".0";
+  return text;
+}
+
+MarkedText to_text(Heap& heap, const Value& value) {
+  if (value.is_text()) return value.as_text();
+  if (value.is_undefined()) return {};
+  Writer out{heap, {}, false};
+  write_repr(out, value, 0);
+  return out.take();
+}
+
+MarkedText to_json_text(Heap& heap, const Value& value, const JsonStyle& style) {
+  Writer out{heap, {}, false};
+  write_json(out, value, style, 0);
+  return out.take();
+}
+
+}  // namespace cohort::text::jinja
