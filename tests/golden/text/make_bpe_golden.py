@@ -64,10 +64,10 @@ TOKENIZERS = {
              "legacy": True},
     "flags": {"pre": sequence(split(QWEN2), byte_level(prefix=True)), "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]},
               "added": FLAGS, "post": "trimmed template"},
-    "foreign": {"pre": sequence(split(GPT4O), byte_level()), "added": CHAT},
+    "foreign": {"pre": sequence(split(GPT4O), byte_level()), "added": FLAGS},
     "empty": {"pre": sequence(split("x*", "MergedWithPrevious"), split("(?=a)", "MergedWithNext"), byte_level()), "added": CHAT},
     "behaviors": {"pre": sequence(split(" ", "MergedWithNext", kind="String"), split(r"[a-l]", "MergedWithPrevious"),
-                                  split(r"[xyz]", "Removed"), split(r"\w+|[^\w\s]+", "Removed", invert=True), split("[mn]+|o", "Contiguous"),
+                                  split(r"[xyz]", "Removed"), split(r"[\p{L}\p{M}\p{N}]+|[^\p{L}\p{M}\p{N}\s]+", "Removed", invert=True), split("[mn]+|o", "Contiguous"),
                                   {"type": "Digits", "individual_digits": False}, byte_level()), "added": CHAT},
 }
 

@@ -76,6 +76,7 @@ TEST_CASE("what is not byte-level BPE is refused by name", "[text][bpe]") {
       {"/pre_tokenizer/pretokenizers/0/behavior", "Nearby", "behavior: expected Isolated, Removed"},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "(a"}}, "pattern.Regex: expected a regular expression"},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "[\\p{L}&&[a-z]]"}}, "that PCRE2 and Oniguruma read alike, found &&"},
+      {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "\\w+"}}, "read alike, found \\w"},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "\\h+"}}, "read alike, found \\h"},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "(?m:a.b)"}}, "read alike, found (?m"},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "a{2}+"}}, "read alike, found }+"},
