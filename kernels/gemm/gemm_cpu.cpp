@@ -22,18 +22,25 @@ float* scratch(std::vector<float>& buffer, int64_t size) {
   return buffer.data();
 }
 
-/// To the nearest bf16, halves to even, as at::Tensor::to does for numbers that are not NaN.
+/// To the nearest bf16, halves to even, as at::Tensor::to does. In place; `count` is a multiple of 4.
+void round_to_bf16(float* x, int64_t count) {
+  using Bits = uint32_t __attribute__((vector_size(16), aligned(4), may_alias));
+  for (int64_t i = 0; i < count; i += 4) {
+    Bits& bits = *reinterpret_cast<Bits*>(x + i);
+    const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    bits = (bits & 0x7fffffffu) > 0x7f800000u ? (bits & 0u) + 0x7fc00000u : rounded;  // what is not a number stays so
+  }
+}
+
 float rounded_to_bf16(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  bits = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-  std::memcpy(&x, &bits, sizeof(bits));
-  return x;
+  float four[4] = {x};
+  round_to_bf16(four, 4);
+  return four[0];
 }
 
 /// Four columns of B, neighbours in k, as four rows of a panel: in registers, as scattered stores would cost more than the product.
 void transpose_four(const float* from, int64_t col_stride, float* out) {
-  using Four = float __attribute__((vector_size(16), aligned(4)));
+  using Four = float __attribute__((vector_size(16), aligned(4), may_alias));
   const auto column = [&](int64_t j) { return *reinterpret_cast<const Four*>(from + j * col_stride); };
   const Four c0 = column(0), c1 = column(1), c2 = column(2), c3 = column(3);
   const Four low01 = __builtin_shufflevector(c0, c1, 0, 4, 1, 5), low23 = __builtin_shufflevector(c2, c3, 0, 4, 1, 5);
@@ -65,8 +72,7 @@ void pack_panel(MatrixView b, int64_t k0, int64_t depth, int64_t n0, int64_t col
     for (int64_t j = 0; j < cols; ++j)
       for (int64_t k = 0; k < depth; ++k) out[k * kPanelWidth + j] = from[j * b.col_stride + k * b.row_stride];
   }
-  if (b.round_to_bf16)
-    for (int64_t i = 0; i < depth * kPanelWidth; ++i) out[i] = rounded_to_bf16(out[i]);
+  if (b.round_to_bf16) round_to_bf16(out, depth * kPanelWidth);
 }
 
 /// kTileHeight rows of A, interleaved by k, padded with zeros.
