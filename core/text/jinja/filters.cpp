@@ -235,6 +235,7 @@ Value filter_items(Evaluator& e, const std::string& name, const Value& input, co
 
 /// select, reject, selectattr, rejectattr.
 Value filter_select(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
+  if (!truth(input)) return e.heap().generator({});  // Jinja2 looks no further
   const bool by_attribute = name.ends_with("attr"), wanted = name.starts_with("select");
   Arguments rest = arguments;
   const auto take_first = [&](const char* what) {
@@ -258,6 +259,7 @@ Value filter_select(Evaluator& e, const std::string& name, const Value& input, c
 
 /// map(attribute=…, default=…) and map('filter', …).
 Value filter_map(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
+  if (!truth(input)) return e.heap().generator({});
   std::vector<Value> mapped;
   if (arguments.positional.empty()) {
     Arguments named = arguments;

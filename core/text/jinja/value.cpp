@@ -483,8 +483,23 @@ Value get_slice(Heap& heap, const Value& object, const Value& begin, const Value
 
 namespace {
 
-int64_t require_fits(bool overflowed, int64_t result) {
-  if (overflowed) throw Problem("expected integers of 64 bits, found a larger one");
+[[noreturn]] void refuse_large() { throw Problem("expected integers of 64 bits, found a larger one"); }
+
+int64_t checked_sum(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_add_overflow(a, b, &result)) refuse_large();
+  return result;
+}
+
+int64_t checked_difference(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_sub_overflow(a, b, &result)) refuse_large();
+  return result;
+}
+
+int64_t checked_product(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_mul_overflow(a, b, &result)) refuse_large();
   return result;
 }
 
@@ -492,20 +507,19 @@ int64_t integer_power(int64_t base, int64_t exponent) {
   int64_t result = 1;
   if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
   if (base == -1) return exponent % 2 == 0 ? 1 : -1;
-  for (int64_t i = 0; i < exponent; ++i) result = require_fits(__builtin_mul_overflow(result, base, &result), result);
+  for (int64_t i = 0; i < exponent; ++i) result = checked_product(result, base);
   return result;
 }
 
 int64_t floor_divide(int64_t a, int64_t b) {
-  if (a == INT64_MIN && b == -1) require_fits(true, 0);
+  if (a == INT64_MIN && b == -1) refuse_large();
   return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
 }
 
 Value integer_arithmetic(std::string_view operation, int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (operation == "+") return Value::integer(require_fits(__builtin_add_overflow(a, b, &result), result));
-  if (operation == "-") return Value::integer(require_fits(__builtin_sub_overflow(a, b, &result), result));
-  if (operation == "*") return Value::integer(require_fits(__builtin_mul_overflow(a, b, &result), result));
+  if (operation == "+") return Value::integer(checked_sum(a, b));
+  if (operation == "-") return Value::integer(checked_difference(a, b));
+  if (operation == "*") return Value::integer(checked_product(a, b));
   if (operation == "**" && b >= 0) return Value::integer(integer_power(a, b));
   if (b == 0 && operation != "**") throw Problem("division by zero");
   if (operation == "/") return Value(static_cast<double>(a) / static_cast<double>(b));
@@ -577,8 +591,7 @@ Value arithmetic(Heap& heap, std::string_view operation, const Value& a, const V
 
 Value negative(const Value& value) {
   if (value.is_undefined()) refuse_undefined(value);
-  int64_t result = 0;
-  if (value.is_integer()) return Value::integer(require_fits(__builtin_sub_overflow(int64_t{0}, value.as_integer(), &result), result));
+  if (value.is_integer()) return Value::integer(checked_difference(0, value.as_integer()));
   if (value.is<double>()) return Value(-value.get<double>());
   throw Problem("-: expected a number, found " + type_name(value));
 }
