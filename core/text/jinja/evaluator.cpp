@@ -123,17 +123,17 @@ std::vector<Value> Evaluator::items_of(const Statement& s) {
 Evaluator::Flow Evaluator::execute_for(const Statement& s, MarkedText& out) {
   const Value loop = heap_.loop(items_of(s), loops_ + 1);
   Loop& state = *loop.get<Loop*>();
-  if (state.items.empty()) {
-    execute_scoped(s.otherwise, out);
-    return Flow::kNext;
-  }
+  bool finished_one = false;  // Jinja2 takes the else also when every iteration was left early
   for (state.index = 0; state.index < state.items.size(); ++state.index) {
     heap_.spend(1);
     const Restored<Scope*> scope(scope_, heap_.scope(scope_));
     scope_->set("loop", loop);
     assign(s.targets[0], state.items[state.index]);
-    if (execute(s.body, out) == Flow::kBreak) break;
+    const Flow flow = execute(s.body, out);
+    finished_one = finished_one || flow == Flow::kNext;
+    if (flow == Flow::kBreak) break;
   }
+  if (!finished_one) execute_scoped(s.otherwise, out);
   return Flow::kNext;
 }
 
@@ -386,7 +386,7 @@ Value make_range(Heap& heap, const Arguments& arguments) {
     if (static_cast<int64_t>(items.size()) == kMaxRange) throw Problem("range: expected at most 100000 numbers");
     items.push_back(Value::integer(i));
   }
-  return heap.list(std::move(items));
+  return heap.sequence(Sequence::Kind::kRange, std::move(items));
 }
 
 /// dict(mapping, a=1, …).

@@ -114,6 +114,7 @@ std::optional<double> parsed_float(const Value& value) {
 
 Value filter_int(Evaluator&, const std::string& name, const Value& input, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"default"});
+  if (input.is_undefined()) throw Problem(*input.get<Undefined>().what);
   const Value otherwise = bound[0].value_or(Value::integer(0));
   if (input.is_integer()) return Value::integer(input.as_integer());
   if (input.is_text()) {
@@ -132,6 +133,7 @@ Value filter_int(Evaluator&, const std::string& name, const Value& input, const 
 
 Value filter_float(Evaluator&, const std::string& name, const Value& input, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"default"});
+  if (input.is_undefined()) throw Problem(*input.get<Undefined>().what);
   const std::optional<double> number = parsed_float(input);
   return number ? Value(*number) : bound[0].value_or(Value(0.0));
 }

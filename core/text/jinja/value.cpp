@@ -33,6 +33,11 @@ bool is_list_like(const Value& value) {
          (value.get<Sequence*>()->kind == Sequence::Kind::kList || value.get<Sequence*>()->kind == Sequence::Kind::kTuple);
 }
 
+/// Has items by index.
+bool is_indexed(const Value& value) {
+  return is_list_like(value) || (value.is<Sequence*>() && value.get<Sequence*>()->kind == Sequence::Kind::kRange);
+}
+
 bool same_kind(const Value& a, const Value& b) { return is_list_like(a) && is_list_like(b) && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind; }
 
 bool equal_mappings(Heap& heap, const Mapping& a, const Mapping& b, int depth) {
@@ -211,6 +216,8 @@ std::string type_name(const Value& value) {
       return "list";
     case Sequence::Kind::kTuple:
       return "tuple";
+    case Sequence::Kind::kRange:
+      return "range";
     case Sequence::Kind::kGenerator:
       return "generator";
     default:
@@ -244,7 +251,10 @@ bool equal(Heap& heap, const Value& a, const Value& b, int depth) {
   if (same_kind(a, b)) return equal_sequences(heap, *a.get<Sequence*>(), *b.get<Sequence*>(), depth);
   if (a.is<Mapping*>() && b.is<Mapping*>()) return equal_mappings(heap, *a.get<Mapping*>(), *b.get<Mapping*>(), depth);
   if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
-  if (a.is<Sequence*>() && b.is<Sequence*>()) return a.get<Sequence*>() == b.get<Sequence*>();
+  if (a.is<Sequence*>() && b.is<Sequence*>() && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind) {
+    if (a.get<Sequence*>()->kind == Sequence::Kind::kRange) return equal_sequences(heap, *a.get<Sequence*>(), *b.get<Sequence*>(), depth);
+    return a.get<Sequence*>() == b.get<Sequence*>();
+  }
   if (a.is<Namespace*>() && b.is<Namespace*>()) return a.get<Namespace*>() == b.get<Namespace*>();
   if (a.is<Loop*>() && b.is<Loop*>()) return a.get<Loop*>() == b.get<Loop*>();
   if (a.is<Function*>() && b.is<Function*>()) {
@@ -347,7 +357,7 @@ bool is_method_of_mapping(std::string_view name) {
 bool is_method_of_sequence(const Sequence& sequence, std::string_view name) {
   static constexpr std::string_view kOfAll[] = {"count", "index"};
   static constexpr std::string_view kOfLists[] = {"append", "clear", "copy", "extend", "insert", "pop", "remove", "reverse", "sort"};
-  if (sequence.kind != Sequence::Kind::kList && sequence.kind != Sequence::Kind::kTuple) return false;
+  if (sequence.kind == Sequence::Kind::kGenerator || sequence.kind == Sequence::Kind::kView) return false;
   if (std::find(std::begin(kOfAll), std::end(kOfAll), name) != std::end(kOfAll)) return true;
   return sequence.kind == Sequence::Kind::kList && std::find(std::begin(kOfLists), std::end(kOfLists), name) != std::end(kOfLists);
 }
@@ -404,7 +414,7 @@ bool find_python_item(Heap& heap, const Value& object, const Value& key, Value& 
   }
   if (!key.is_integer()) return false;
   int64_t index = key.as_integer();
-  if (is_list_like(object)) {
+  if (is_indexed(object)) {
     const std::vector<Value>& items = object.get<Sequence*>()->items;
     if (index < 0) index += static_cast<int64_t>(items.size());
     if (index < 0 || index >= static_cast<int64_t>(items.size())) return false;
@@ -448,10 +458,10 @@ Value get_attribute(Heap& heap, const Value& object, const std::string& name) {
 }
 
 Value get_slice(Heap& heap, const Value& object, const Value& begin, const Value& end, const Value& step_value) {
-  for (const Value* part : {&begin, &end, &step_value})
-    if (!part->is_none() && !part->is_integer()) return nothing_there(heap, object, Value::own_text("slice"));
   if (object.is_undefined()) refuse_undefined(object);
-  if (!object.is_text() && !is_list_like(object)) return nothing_there(heap, object, Value::own_text("slice"));
+  if (!object.is_text() && !is_indexed(object)) throw Problem("slice: expected a string or a list, found " + type_name(object));
+  for (const Value* part : {&begin, &end, &step_value})
+    if (!part->is_none() && !part->is_integer()) throw Problem("slice: expected integers, found " + type_name(*part));
   const int64_t step = step_value.is_none() ? 1 : step_value.as_integer();
   if (step == 0) throw Problem("slice: expected a step other than 0");
   std::vector<size_t> at;

@@ -45,6 +45,7 @@ struct Sequence {
   enum class Kind {
     kList,
     kTuple,
+    kRange,      ///< of range(): as a list, but neither written nor added to
     kGenerator,  ///< what selectattr, map, … give: no length, no index, can be walked once
     kView,       ///< keys(), values(), items(): a length and no index
   };
