@@ -90,25 +90,11 @@ void Mapping::set(Value key, Value value) {
   items.emplace_back(std::move(key), std::move(value));
 }
 
-Value* Namespace::find(std::string_view name) {
-  for (auto& attribute : attributes)
-    if (attribute.first == name) return &attribute.second;
-  return nullptr;
-}
-
-void Scope::set(const std::string& name, Value value) {
-  for (auto& known : names)
-    if (known.first == name) {
-      known.second = std::move(value);
-      return;
-    }
-  names.emplace_back(name, std::move(value));
-}
+void Scope::set(const std::string& name, Value value) { names.insert_or_assign(name, std::move(value)); }
 
 const Value* Scope::find(std::string_view name) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent)
-    for (const auto& known : scope->names)
-      if (known.first == name) return &known.second;
+    if (const auto known = scope->names.find(name); known != scope->names.end()) return &known->second;
   return nullptr;
 }
 
@@ -390,8 +376,9 @@ bool find_python_attribute(Heap& heap, const Value& object, const std::string& n
     return true;
   }
   if (object.is<Namespace*>()) {
-    if (const Value* value = object.get<Namespace*>()->find(name)) {
-      found = *value;
+    const auto& attributes = object.get<Namespace*>()->attributes;
+    if (const auto attribute = attributes.find(name); attribute != attributes.end()) {
+      found = attribute->second;
       return true;
     }
   }
