@@ -22,6 +22,7 @@
 #include "core/data/jsonl.h"
 #include "core/model/architecture.h"
 #include "core/model/safetensors.h"
+#include "core/text/jinja/template.h"
 #include "core/text/template.h"
 #include "core/text/tokenizer.h"
 #include "core/text/utf8.h"
@@ -174,6 +175,80 @@ std::string mutate_safetensors(Mutator& mutator, const std::string& input, const
   return safetensors_bytes(mutator.mutate(header, header_of(other)), input.substr(sizeof(uint64_t) + header.size()));
 }
 
+// ---- Chat templates ----
+
+void run_jinja(const std::string& source) {
+  const nlohmann::ordered_json variables = parse_ordered_json(
+      R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q <think>"},
+          {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"a": [1, 2.5, true]}}}]}],
+          "numbers": [3, 1, 2], "yes": true, "no": false, "nothing": null, "word": "Stra\u00dfe 7", "half": 0.5, "deep": {"x": [1, null], "y": {}},
+          "add_generation_prompt": true})",
+      "variables");
+  const text::jinja::Template parsed(source, "fuzz.jinja");
+  const std::tm date = {};
+  const std::string first = parsed.render({{"bos_token", "<s>"}}, variables, date).text();
+  if (parsed.render({{"bos_token", "<s>"}}, variables, date).text() != first) throw std::logic_error("rendered again it is another text");
+}
+
+Inputs jinja_seeds() {
+  Inputs seeds;
+  const nlohmann::json golden = parse_json(source_file("tests/golden/text/jinja.json"), "jinja.json");
+  for (const nlohmann::json& row : golden["rows"])
+    if (row[1].is_string() && row[0].get<std::string>().find("messages") == std::string::npos) seeds.push_back(row[0].get<std::string>());
+  return seeds;
+}
+
+const Inputs kJinjaWords = {"{{",
+                            "}}",
+                            "{%",
+                            "%}",
+                            "{%-",
+                            "-%}",
+                            "{#",
+                            "#}",
+                            "|",
+                            " is ",
+                            " in ",
+                            " not ",
+                            " and ",
+                            " or ",
+                            "(",
+                            ")",
+                            "[",
+                            "]",
+                            "[::-1]",
+                            "[1:]",
+                            "~",
+                            "**",
+                            "//",
+                            "for x in ",
+                            "endfor",
+                            "if ",
+                            "elif ",
+                            "else",
+                            "endif",
+                            "set x = ",
+                            "endset",
+                            "break",
+                            "macro f(a=1)",
+                            "endmacro",
+                            "f()",
+                            "loop.index",
+                            "namespace()",
+                            "range(99999)",
+                            "|tojson",
+                            "|map('string')",
+                            "|selectattr('role', 'eq', 'user')",
+                            ".split('a')",
+                            ".items()",
+                            "raw",
+                            "endraw",
+                            "generation",
+                            "endgeneration",
+                            "9223372036854775807",
+                            "\\u00e9",
+                            "' '"};
+
 }  // namespace
 
 std::vector<Target> targets() {
@@ -194,6 +269,7 @@ std::vector<Target> targets() {
          return Inputs{text::ByteTokenizer().to_json().dump(), text::CharTokenizer("0123+=").to_json().dump()};
        },
        with(kJsonWords, {"\"type\"", "\"alphabet\"", "\"bytes\"", "\"chars\""})},
+      {"jinja", run_jinja, jinja_seeds, kJinjaWords},
       {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
   };
 }

@@ -52,7 +52,9 @@ void write_repr_of_text(Writer& out, const MarkedText& value) {
       quoted.append(text, at, c.length);
     } else {
       const auto code = static_cast<uint32_t>(c.code);
-      quoted += code < 0x100 ? fmt::format("\\x{:02x}", code) : code < 0x10000 ? fmt::format("\\u{:04x}", code) : fmt::format("\\U{:08x}", code);
+      quoted += code < 0x100     ? fmt::format("\\x{:02x}", code)
+                : code < 0x10000 ? fmt::format("\\u{:04x}", code)
+                                 : fmt::format("\\U{:08x}", code);
     }
     at += c.length;
   }
@@ -65,7 +67,8 @@ void write_repr(Writer& out, const Value& value, int depth);
 void write_repr_of_sequence(Writer& out, const Value& value, int depth) {
   const Sequence& sequence = *value.get<Sequence*>();
   const bool tuple = sequence.kind == Sequence::Kind::kTuple;
-  if (!tuple && sequence.kind != Sequence::Kind::kList) throw Problem("expected a list to write, found a " + type_name(value) + "; put |list behind it");
+  if (!tuple && sequence.kind != Sequence::Kind::kList)
+    throw Problem("expected a list to write, found a " + type_name(value) + "; put |list behind it");
   out.put(tuple ? "(" : "[");
   for (size_t i = 0; i < sequence.items.size(); ++i) {
     if (i > 0) out.put(", ");

@@ -173,7 +173,8 @@ TEST_CASE("hostile templates end soon with a problem", "[text][jinja]") {
     INFO(source.substr(0, 100));
     CHECK_THROWS_AS(render(source), InputError);
   }
-  CHECK(render("{{ (-9223372036854775807 - 1) % -1 }}{{ [1][::-9223372036854775807 - 1] }}{{ [1][9223372036854775807:] }}").text() == "0[1][]");
+  CHECK(render("{{ (-9223372036854775807 - 1) % -1 }}{{ [1][::-9223372036854775807 - 1] }}{{ [1][9223372036854775807:] }}").text() ==
+        "0[1][]");
 }
 
 TEST_CASE("lists that contain themselves are freed", "[text][jinja]") {
