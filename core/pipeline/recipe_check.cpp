@@ -384,7 +384,7 @@ void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
 bool RecipeCheck::check_template(const std::string& key, const text::PromptConfig& prompt) {
   if (!prompt.is_known()) return false;  // a rule of the section has said so
   try {
-    text::make_prompt_template(prompt, *tokenizer_).render("?", *tokenizer_);
+    text::make_prompt_template(prompt, *tokenizer_).render(prompt.is_conversation() ? "?" : "", *tokenizer_);
     return true;
   } catch (const InputError& error) {
     problem(key, "a template that the tokenizer can write", prompt.name + " (" + error.problems().front() + ")");

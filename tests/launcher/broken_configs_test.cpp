@@ -154,7 +154,7 @@ TEST_CASE("keys and values that are not what they should be") {
         "'dense_tiny'?), found dense_tini"}},
       {"unknown template",
        {{16, "    template: r1_zero_breif"}},
-       {"c.yaml:16: stages.zero.template: expected r1_zero, r1_zero_brief, chat, chat_think, plain, found r1_zero_breif"}},
+       {"c.yaml:16: stages.zero.template: expected r1_zero, r1_zero_brief, chat, chat_think, plain, model, model_boxed, model_gsm8k, model_think, model_r1, found r1_zero_breif"}},
       {"tab as indentation", {{18, "\tn: 4"}}, {"c.yaml:18: expected spaces as indentation, found a tab"}},
       {"second document", {{23, "---\nstages: []"}}, {"c.yaml:23: expected one document, found a second"}},
       {"nothing at all", {{6, "x: [1, 2"}}, {"c.yaml:7: expected YAML, found: end of sequence flow not found"}},
@@ -372,7 +372,7 @@ TEST_CASE("questions and models that do not fit or are not there") {
       {"no questions", {{15, "      size: 5"}}, {"c.yaml:14: stages.zero.data: expected tasks or a path, found neither"}},
       {"a missing file",
        {{15, "      path: /nowhere/train.jsonl"}},
-       {"c.yaml:15: stages.zero.data.path: expected an existing file, found \"/nowhere/train.jsonl\""}},
+       {"c.yaml:15: stages.zero.data.path: expected an existing file, folder or pattern, found \"/nowhere/train.jsonl\""}},
       {"pretraining on a file",
        {{9, "    data: {path: /nowhere/train.jsonl}"}},
        {"c.yaml:9: stages.base.data.path: expected generated tasks for pretraining, found \"/nowhere/train.jsonl\""}},
@@ -482,7 +482,7 @@ TEST_CASE("data files that cannot be used are named by their own lines") {
   setenv("COHORT_DATA", folder.path().c_str(), 1);
   CHECK(problems(data_of("$COHORT_DATA/rows.jsonl"), {"stages.zero.data.skip_bad_rows=true"}) == Lines{});
   CHECK(problems(data_of("$COHORT_DATA/missing.jsonl")) ==
-        Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, found \"" + folder / "missing.jsonl" + "\""});
+        Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, folder or pattern, found \"" + folder / "missing.jsonl" + "\""});
 }
 
 TEST_CASE("every problem is told at once, those of the file and those of the graph") {
