@@ -101,7 +101,7 @@ TEST_CASE("FP8 is exported in the type of config.json, without what is not read"
   CHECK(out.find("model.layers.2.enorm.weight") == nullptr);
   const auto config = json_of(scratch / "out/config.json");
   CHECK_FALSE(config.contains("quantization_config"));
-  CHECK(config.at("dtype") == "bfloat16");
+  CHECK(config.at("torch_dtype") == "bfloat16");
   load_model(scratch / "out");
 }
 

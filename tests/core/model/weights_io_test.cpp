@@ -36,7 +36,7 @@ void write_changed(const std::string& name, const std::function<void(Named&)>& c
   Named tensors = read_safetensors(fixture(name) + "/model.safetensors");
   change(tensors);
   fs::copy_file(fixture(name) + "/config.json", folder + "/config.json", fs::copy_options::overwrite_existing);
-  write_safetensors(folder + "/model.safetensors", std::vector<std::pair<std::string, at::Tensor>>(tensors.begin(), tensors.end()));
+  write_safetensors(folder + "/model.safetensors", {tensors.begin(), tensors.end()});
 }
 
 std::string bytes_of(const std::string& path) {
