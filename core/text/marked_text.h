@@ -1,8 +1,8 @@
 #pragma once
 /// Text that remembers, byte by byte, who wrote it: the template, or somebody outside (a message, a tool, a variable).
 ///
-/// A chat template gives one string, in which "<|im_end|>" may be the template's or a user's. Only what the template itself wrote may become a
-/// special token; the marks keep that apart through every cut, join and replacement.
+/// A chat template gives one string, in which "<|im_end|>" may be the template's or a user's. Only what the template itself wrote may
+/// become a special token; the marks keep that apart through every cut, join and replacement.
 
 #include <cstddef>
 #include <string>

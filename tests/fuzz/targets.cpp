@@ -152,18 +152,21 @@ Inputs tokenizer_json_seeds() {
 /// Renders a conversation too: evaluating is where a template can do harm.
 void run_chat_template(const std::string& source) {
   const auto chat = text::make_chat_template(source, "fuzz.jinja");
-  const nlohmann::json messages = {{{"role", "system"}, {"content", "s"}}, {{"role", "user"}, {"content", " u\n"}}, {{"role", "assistant"}, {"content", "<think>t</think>a"}}};
+  const nlohmann::json messages = {{{"role", "system"}, {"content", "s"}},
+                                   {{"role", "user"}, {"content", " u\n"}},
+                                   {{"role", "assistant"}, {"content", "<think>t</think>a"}}};
   text::ChatOptions options;
   options.add_generation_prompt = true, options.bos_token = "<s>", options.eos_token = "</s>";
   chat->render(messages, options);
 }
 
 Inputs chat_template_seeds() {
-  return {source_file("tests/golden/text/chatml.jinja"),
-          "{%- set ns = namespace(n=0) %}{% for m in messages if m['role'] != 'x' %}{{ loop.index0 ~ m.content.split('</think>')[-1] | trim }}"
-          "{% set ns.n = ns.n + 1 %}{% else %}none{% endfor %}{{ ns.n // 2 }}",
-          "{% macro f(a, b=1) %}{{ a | upper if b is defined else [1, 2][::-1] | join(',') }}{% endmacro %}{{ f('x') }}{{ messages | length }}",
-          "{% if not messages %}{{ raise_exception('no') }}{% elif messages[0].role in ['system'] %}{{ messages[0] | tojson }}{% endif %}"};
+  return {
+      source_file("tests/golden/text/chatml.jinja"),
+      "{%- set ns = namespace(n=0) %}{% for m in messages if m['role'] != 'x' %}{{ loop.index0 ~ m.content.split('</think>')[-1] | trim }}"
+      "{% set ns.n = ns.n + 1 %}{% else %}none{% endfor %}{{ ns.n // 2 }}",
+      "{% macro f(a, b=1) %}{{ a | upper if b is defined else [1, 2][::-1] | join(',') }}{% endmacro %}{{ f('x') }}{{ messages | length }}",
+      "{% if not messages %}{{ raise_exception('no') }}{% elif messages[0].role in ['system'] %}{{ messages[0] | tojson }}{% endif %}"};
 }
 
 // ---- safetensors ----
@@ -220,9 +223,12 @@ std::vector<Target> targets() {
        },
        with(kJsonWords, {"\"type\"", "\"alphabet\"", "\"bytes\"", "\"chars\""})},
       {"tokenizer_json", on_folder("tokenizer.json", run_tokenizer), tokenizer_json_seeds,
-       with(kJsonWords, {"\"Split\"", "\"Regex\"", "\"ByteLevel\"", "\"Digits\"", "\"Sequence\"", "\"merges\"", "\"vocab\"", "\"added_tokens\"", "\"NFC\""})},
-      {"chat_template", run_chat_template, chat_template_seeds,
-       {"{{", "}}", "{%", "%}", "for ", " in ", "if ", "set ", "endfor", "endif", "macro ", "namespace(", "|", "loop.index", "range(9999999)", "*", "**", "[::-1]", "is defined", "tojson"}},
+       with(kJsonWords, {"\"Split\"", "\"Regex\"", "\"ByteLevel\"", "\"Digits\"", "\"Sequence\"", "\"merges\"", "\"vocab\"",
+                         "\"added_tokens\"", "\"NFC\""})},
+      {"chat_template", run_chat_template, chat_template_seeds, {"{{",     "}}",         "{%",     "%}",         "for ",
+                                                                 " in ",   "if ",        "set ",   "endfor",     "endif",
+                                                                 "macro ", "namespace(", "|",      "loop.index", "range(9999999)",
+                                                                 "*",      "**",         "[::-1]", "is defined", "tojson"}},
       {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
   };
 }

@@ -53,7 +53,8 @@ class JinjaTemplate final : public ChatTemplate {
  private:
   void refuse_unordered(const std::string& key, const nlohmann::json& value) const {
     if (order_matters(value))
-      throw InputError(where_ + ": " + printable(key) + ": expected no objects of several keys (the order in which a template prints them is not kept), found one");
+      throw InputError(where_ + ": " + printable(key) +
+                       ": expected no objects of several keys (the order in which a template prints them is not kept), found one");
   }
 
   std::string where_;

@@ -89,7 +89,8 @@ Evaluator::Flow Evaluator::execute(const Statement& s, MarkedText& out) {
 
 void Evaluator::write(MarkedText& out, const MarkedText& text) {
   heap_.spend_bytes(text.size());
-  if (out.size() + text.size() > kMaxTextBytes) throw Problem("expected at most " + std::to_string(kMaxTextBytes) + " bytes of output, found more");
+  if (out.size() + text.size() > kMaxTextBytes)
+    throw Problem("expected at most " + std::to_string(kMaxTextBytes) + " bytes of output, found more");
   out.append(text);
 }
 
@@ -175,7 +176,8 @@ void Evaluator::assign(const Target& target, const Value& value) {
   }
   if (target.attribute.empty()) return scope_->set(target.name, value);
   const Value* known = scope_->find(target.name);
-  if (known == nullptr || !known->is<Namespace*>()) throw Problem("expected a namespace to assign to, found none under the name " + target.name);
+  if (known == nullptr || !known->is<Namespace*>())
+    throw Problem("expected a namespace to assign to, found none under the name " + target.name);
   if (target.attribute.starts_with("_")) throw Problem("a namespace takes no attribute that begins with _");
   Namespace& space = *known->get<Namespace*>();
   if (Value* attribute = space.find(target.attribute)) {
@@ -189,7 +191,8 @@ void Evaluator::assign(const Target& target, const Value& value) {
 
 Value Evaluator::evaluate(const Expression& e) {
   const Restored<int> depth(depth_, depth_ + 1);
-  if (depth_ > kMaxEvaluationDepth) throw Problem("expected calls and operations nested up to " + std::to_string(kMaxEvaluationDepth) + " levels");
+  if (depth_ > kMaxEvaluationDepth)
+    throw Problem("expected calls and operations nested up to " + std::to_string(kMaxEvaluationDepth) + " levels");
   heap_.spend(1);
   line_ = e.line;
   return evaluate_by_kind(e);
@@ -352,7 +355,8 @@ Value Evaluator::call_macro(const Function& macro, const Arguments& arguments) {
   for (const auto& [name, value] : arguments.named) {
     const auto known = std::find_if(s.targets.begin(), s.targets.end(), [&](const Target& t) { return t.name == name; });
     const auto index = static_cast<size_t>(known - s.targets.begin());
-    if (known == s.targets.end() || index < arguments.positional.size()) throw Problem("macro " + macro.name + ": unexpected argument " + name);
+    if (known == s.targets.end() || index < arguments.positional.size())
+      throw Problem("macro " + macro.name + ": unexpected argument " + name);
     scope_->set(name, value);
   }
   for (size_t i = 0; i < s.targets.size(); ++i) {
@@ -360,7 +364,8 @@ Value Evaluator::call_macro(const Function& macro, const Arguments& arguments) {
     if (i < arguments.positional.size()) {
       scope_->set(name, arguments.positional[i]);
     } else if (std::none_of(arguments.named.begin(), arguments.named.end(), [&](const auto& a) { return a.first == name; })) {
-      scope_->set(name, s.values[i] != nullptr ? evaluate(*s.values[i]) : Value::undefined("expected the argument " + name + " of the macro " + macro.name));
+      scope_->set(name, s.values[i] != nullptr ? evaluate(*s.values[i])
+                                               : Value::undefined("expected the argument " + name + " of the macro " + macro.name));
     }
   }
   if (depth_ > kMaxEvaluationDepth / 4 * 3) throw Problem("expected macros that do not call one another so deeply");
@@ -442,7 +447,8 @@ std::vector<std::optional<Value>> bind(const std::string& callee, const Argument
                                        size_t required) {
   std::vector<std::optional<Value>> bound(parameters.size());
   if (arguments.positional.size() > bound.size())
-    throw Problem(callee + ": expected at most " + std::to_string(bound.size()) + " arguments, found " + std::to_string(arguments.positional.size()));
+    throw Problem(callee + ": expected at most " + std::to_string(bound.size()) + " arguments, found " +
+                  std::to_string(arguments.positional.size()));
   for (size_t i = 0; i < arguments.positional.size(); ++i) bound[i] = arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
     const auto known = std::find(parameters.begin(), parameters.end(), name);

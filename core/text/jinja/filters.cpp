@@ -33,7 +33,10 @@ Value filter_trim(Evaluator& e, const std::string& name, const Value& input, con
 
 Value filter_case(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
   bind(name, arguments, {});
-  const Case to = name == "upper" ? Case::kUpper : name == "lower" ? Case::kLower : name == "title" ? Case::kTitleFilter : Case::kCapitalize;
+  const Case to = name == "upper"   ? Case::kUpper
+                  : name == "lower" ? Case::kLower
+                  : name == "title" ? Case::kTitleFilter
+                                    : Case::kCapitalize;
   return Value::text(change_case(soft_text(e, input), to));
 }
 
@@ -44,7 +47,8 @@ Value filter_string(Evaluator& e, const std::string& name, const Value& input, c
 
 Value filter_replace(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"old", "new", "count"}, 2);
-  if (bound[2] && !bound[2]->is_none() && !bound[2]->is_integer()) throw Problem("replace: expected an integer, found " + type_name(*bound[2]));
+  if (bound[2] && !bound[2]->is_none() && !bound[2]->is_integer())
+    throw Problem("replace: expected an integer, found " + type_name(*bound[2]));
   const int64_t count = bound[2] && !bound[2]->is_none() ? bound[2]->as_integer() : -1;
   const MarkedText text = soft_text(e, input);
   e.heap().spend_bytes(text.size());
@@ -85,7 +89,8 @@ Value filter_tojson(Evaluator& e, const std::string& name, const Value& input, c
     style.item_separator = ",";
     if (!bound[1]->is_text() && !bound[1]->is_integer()) throw Problem("tojson: expected an indent, found " + type_name(*bound[1]));
     if (bound[1]->is_integer() && bound[1]->as_integer() > 100) throw Problem("tojson: expected an indent up to 100");
-    style.indent = bound[1]->is_text() ? bound[1]->as_text().text() : std::string(static_cast<size_t>(std::max<int64_t>(0, bound[1]->as_integer())), ' ');
+    style.indent = bound[1]->is_text() ? bound[1]->as_text().text()
+                                       : std::string(static_cast<size_t>(std::max<int64_t>(0, bound[1]->as_integer())), ' ');
   }
   if (bound[2] && !bound[2]->is_none()) {
     const std::vector<Value> separators = iterate(e.heap(), *bound[2]);
@@ -104,7 +109,8 @@ std::optional<double> parsed_float(const Value& value) {
   const MarkedText text = strip(value.as_text(), Side::kBoth, nullptr);
   const std::string_view digits = std::string_view(text.text()).substr(text.text().starts_with('+') ? 1 : 0);
   if (digits.find_first_not_of("0123456789.eE+-") != std::string_view::npos) {
-    if (digits.find('_') != std::string_view::npos || digits.find_first_of("nN") != std::string_view::npos) throw Problem("float, int: expected decimal digits");
+    if (digits.find('_') != std::string_view::npos || digits.find_first_of("nN") != std::string_view::npos)
+      throw Problem("float, int: expected decimal digits");
     return std::nullopt;
   }
   double number = 0.0;
@@ -190,7 +196,8 @@ Value filter_first(Evaluator& e, const std::string& name, const Value& input, co
   bind(name, arguments, {});
   if (input.is<Sequence*>() && input.get<Sequence*>()->kind == Sequence::Kind::kGenerator) {
     Sequence& generator = *input.get<Sequence*>();
-    return generator.consumed < generator.items.size() ? generator.items[generator.consumed++] : Value::undefined("first: the list is empty");
+    return generator.consumed < generator.items.size() ? generator.items[generator.consumed++]
+                                                       : Value::undefined("first: the list is empty");
   }
   const std::vector<Value> items = iterate(e.heap(), input);
   return items.empty() ? Value::undefined("first: the list is empty") : items.front();
@@ -296,7 +303,9 @@ Value filter_unique(Evaluator& e, const std::string& name, const Value& input, c
 
 /// Stable, by keys that less() orders.
 std::vector<Value> sorted(Evaluator& e, std::vector<std::pair<Value, Value>> keyed, bool reverse) {
-  const auto before = [&](const auto& a, const auto& b) { return reverse ? less(e.heap(), b.first, a.first) : less(e.heap(), a.first, b.first); };
+  const auto before = [&](const auto& a, const auto& b) {
+    return reverse ? less(e.heap(), b.first, a.first) : less(e.heap(), a.first, b.first);
+  };
   std::stable_sort(keyed.begin(), keyed.end(), before);
   std::vector<Value> items;
   for (auto& item : keyed) items.push_back(std::move(item.second));
@@ -330,14 +339,14 @@ Value filter_safe(Evaluator&, const std::string&, const Value&, const Arguments&
 
 const std::map<std::string, Filter, std::less<>>& filters() {
   static const std::map<std::string, Filter, std::less<>> all = {
-      {"abs", filter_abs},         {"capitalize", filter_case}, {"count", filter_length},      {"d", filter_default},
-      {"default", filter_default}, {"dictsort", filter_dictsort}, {"first", filter_first},     {"float", filter_float},
-      {"indent", filter_indent},   {"int", filter_int},         {"items", filter_items},       {"join", filter_join},
-      {"last", filter_last},       {"length", filter_length},   {"list", filter_list},         {"lower", filter_case},
-      {"map", filter_map},         {"reject", filter_select},   {"rejectattr", filter_select}, {"replace", filter_replace},
-      {"reverse", filter_reverse}, {"safe", filter_safe},       {"select", filter_select},     {"selectattr", filter_select},
-      {"sort", filter_sort},       {"string", filter_string},   {"title", filter_case},        {"tojson", filter_tojson},
-      {"trim", filter_trim},       {"unique", filter_unique},   {"upper", filter_case}};
+      {"abs", filter_abs},         {"capitalize", filter_case},   {"count", filter_length},      {"d", filter_default},
+      {"default", filter_default}, {"dictsort", filter_dictsort}, {"first", filter_first},       {"float", filter_float},
+      {"indent", filter_indent},   {"int", filter_int},           {"items", filter_items},       {"join", filter_join},
+      {"last", filter_last},       {"length", filter_length},     {"list", filter_list},         {"lower", filter_case},
+      {"map", filter_map},         {"reject", filter_select},     {"rejectattr", filter_select}, {"replace", filter_replace},
+      {"reverse", filter_reverse}, {"safe", filter_safe},         {"select", filter_select},     {"selectattr", filter_select},
+      {"sort", filter_sort},       {"string", filter_string},     {"title", filter_case},        {"tojson", filter_tojson},
+      {"trim", filter_trim},       {"unique", filter_unique},     {"upper", filter_case}};
   return all;
 }
 

@@ -51,7 +51,8 @@ class Lexer {
 
 /// Counts the lines that are left behind.
 void Lexer::advance(size_t end) {
-  line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(position_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+  line_ += static_cast<int>(
+      std::count(source_.begin() + static_cast<std::ptrdiff_t>(position_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
   line_starting_ = end > position_ && source_[end - 1] == '\n';
   position_ = end;
 }
@@ -67,7 +68,9 @@ std::vector<Token> Lexer::run() {
 /// Text up to the next tag, and the tag.
 void Lexer::read_data() {
   size_t begin = position_;
-  while ((begin = source_.find('{', begin)) != npos && begin + 1 < source_.size() && std::string_view("{%#").find(source_[begin + 1]) == npos) ++begin;
+  while ((begin = source_.find('{', begin)) != npos && begin + 1 < source_.size() &&
+         std::string_view("{%#").find(source_[begin + 1]) == npos)
+    ++begin;
   if (begin == npos || begin + 1 >= source_.size()) {
     if (position_ < source_.size()) add(Token::Kind::kData, std::string(source_.substr(position_)));
     return advance(source_.size());
@@ -91,7 +94,8 @@ void Lexer::add_data(size_t end, char sign, bool is_variable) {
   } else if (sign != '+' && !is_variable) {
     const size_t newline = text.rfind('\n');
     const size_t line_begin = newline == npos ? 0 : newline + 1;
-    if ((line_begin > 0 || line_starting_) && begin_without_space(text.substr(line_begin)) == text.size() - line_begin) text = text.substr(0, line_begin);
+    if ((line_begin > 0 || line_starting_) && begin_without_space(text.substr(line_begin)) == text.size() - line_begin)
+      text = text.substr(0, line_begin);
   }
   if (!text.empty()) add(Token::Kind::kData, std::string(text));
 }
@@ -99,7 +103,9 @@ void Lexer::add_data(size_t end, char sign, bool is_variable) {
 /// {% raw %} … {% endraw %}, where that stands at `begin`.
 bool Lexer::read_raw(size_t begin) {
   const auto space_end = [&](size_t from) { return from + begin_without_space(source_.substr(from)); };
-  const auto sign_at = [&](size_t from) { return from < source_.size() && (source_[from] == '-' || source_[from] == '+') ? source_[from] : '\0'; };
+  const auto sign_at = [&](size_t from) {
+    return from < source_.size() && (source_[from] == '-' || source_[from] == '+') ? source_[from] : '\0';
+  };
   const char sign = sign_at(begin + 2);
   size_t end = space_end(begin + (sign == '\0' ? 2 : 3));
   if (source_.substr(end, 3) != "raw") return false;
@@ -192,9 +198,11 @@ void Lexer::read_number() {
   }
   const std::string_view text = source_.substr(position_, end - position_);
   const bool odd = end < source_.size() && (is_name_start(source_[end]) || static_cast<unsigned char>(source_[end]) >= 0x80);
-  if (odd || (!is_float && text.size() > 1 && text[0] == '0')) fail("expected a decimal number, found " + printable(source_.substr(position_, end - position_ + 1)));
+  if (odd || (!is_float && text.size() > 1 && text[0] == '0'))
+    fail("expected a decimal number, found " + printable(source_.substr(position_, end - position_ + 1)));
   Token token = {.kind = is_float ? Token::Kind::kFloat : Token::Kind::kInteger, .line = line_, .text = std::string(text)};
-  const auto result = is_float ? std::from_chars(text.begin(), text.end(), token.number) : std::from_chars(text.begin(), text.end(), token.integer);
+  const auto result =
+      is_float ? std::from_chars(text.begin(), text.end(), token.number) : std::from_chars(text.begin(), text.end(), token.integer);
   if (result.ec != std::errc()) fail("expected a number of 64 bits, found " + printable(text));
   tokens_.push_back(std::move(token));
   advance(end);
@@ -229,7 +237,8 @@ std::string Lexer::unescape(std::string_view text) const {
       const std::string_view hex = text.substr(i + 1, digits);
       const auto parsed = std::from_chars(hex.begin(), hex.end(), code, 16);
       if (hex.size() != digits || parsed.ptr != hex.end()) fail(std::string("expected hex digits behind \\") + c);
-      if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) fail("expected a character behind \\" + std::string(1, c) + ", found a surrogate or none");
+      if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+        fail("expected a character behind \\" + std::string(1, c) + ", found a surrogate or none");
       append_character(result, code);
       i += digits;
     } else if (c == 'N' || (c >= '0' && c <= '7')) {

@@ -1,6 +1,6 @@
 #pragma once
-/// The text of a template as tokens, with Jinja2's rules of white space: trim_blocks and lstrip_blocks are on, a single newline at the end of
-/// the template does not count, {%- -%} strip.
+/// The text of a template as tokens, with Jinja2's rules of white space: trim_blocks and lstrip_blocks are on, a single newline at the end
+/// of the template does not count, {%- -%} strip.
 
 #include <cstdint>
 #include <string>

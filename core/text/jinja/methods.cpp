@@ -49,7 +49,8 @@ Value split_text(Heap& heap, const std::string& name, const MarkedText& self, co
 Value has_affix(const std::string& name, const MarkedText& self, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"prefix"}, 1);
   std::vector<Value> candidates = {*bound[0]};
-  if (bound[0]->is<Sequence*>() && bound[0]->get<Sequence*>()->kind == Sequence::Kind::kTuple) candidates = bound[0]->get<Sequence*>()->items;
+  if (bound[0]->is<Sequence*>() && bound[0]->get<Sequence*>()->kind == Sequence::Kind::kTuple)
+    candidates = bound[0]->get<Sequence*>()->items;
   for (const Value& candidate : candidates) {
     const std::string& affix = require_text(name, candidate).text();
     if (name == "startswith" ? self.text().starts_with(affix) : self.text().ends_with(affix)) return Value::boolean(true);
@@ -122,7 +123,10 @@ Value ask_text(const std::string& name, const MarkedText& self, const Arguments&
   for (const char c : self.text()) {
     if (static_cast<unsigned char>(c) >= 0x80) throw Problem(name + ": expected ASCII, found other characters");
     const bool digit = c >= '0' && c <= '9', letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    holds = holds && (name == "isspace" ? is_python_space(static_cast<unsigned char>(c)) : name == "isalpha" ? letter : name == "isalnum" ? letter || digit : digit);
+    holds = holds && (name == "isspace"   ? is_python_space(static_cast<unsigned char>(c))
+                      : name == "isalpha" ? letter
+                      : name == "isalnum" ? letter || digit
+                                          : digit);
   }
   return Value::boolean(holds);
 }
@@ -142,7 +146,10 @@ Value call_text_method(Heap& heap, const std::string& name, const MarkedText& se
   const bool changes_case = name == "upper" || name == "lower" || name == "title" || name == "capitalize";
   if (!changes_case) throw Problem("the method " + name + " of a string is not supported");
   bind(name, arguments, {});
-  return Value::text(change_case(self, name == "upper" ? Case::kUpper : name == "lower" ? Case::kLower : name == "title" ? Case::kTitle : Case::kCapitalize));
+  return Value::text(change_case(self, name == "upper"   ? Case::kUpper
+                                       : name == "lower" ? Case::kLower
+                                       : name == "title" ? Case::kTitle
+                                                         : Case::kCapitalize));
 }
 
 Value call_mapping_method(Heap& heap, const std::string& name, const Mapping& self, const Arguments& arguments) {
@@ -151,7 +158,8 @@ Value call_mapping_method(Heap& heap, const std::string& name, const Mapping& se
     const Value* found = self.find(*bound[0]);
     return found != nullptr ? *found : bound[1].value_or(Value());
   }
-  if (name != "keys" && name != "values" && name != "items" && name != "copy") throw Problem("the method " + name + " of a mapping is not supported");
+  if (name != "keys" && name != "values" && name != "items" && name != "copy")
+    throw Problem("the method " + name + " of a mapping is not supported");
   bind(name, arguments, {});
   if (name == "copy") {
     Value copy = heap.mapping();

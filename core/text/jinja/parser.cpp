@@ -81,7 +81,8 @@ class Parser {
   struct Nesting {
     Parser& parser;
     explicit Nesting(Parser& p) : parser(p) {
-      if (++parser.nesting_ > kMaxNesting) parser.fail("expected blocks and brackets nested up to " + std::to_string(kMaxNesting) + " levels", parser.current().line);
+      if (++parser.nesting_ > kMaxNesting)
+        parser.fail("expected blocks and brackets nested up to " + std::to_string(kMaxNesting) + " levels", parser.current().line);
     }
     ~Nesting() { --parser.nesting_; }
     Nesting(const Nesting&) = delete;
@@ -102,7 +103,9 @@ void Parser::fail(const std::string& problem, int line) const { throw Problem("l
 void Parser::fail_expected(const std::string& what) const {
   const Token& token = current();
   const bool closes = token.kind == Token::Kind::kBlockEnd || token.kind == Token::Kind::kVariableEnd;
-  const std::string found = token.kind == Token::Kind::kEnd ? "the end of the template" : closes ? "the end of the tag" : printable(token.text);
+  const std::string found = token.kind == Token::Kind::kEnd ? "the end of the template"
+                            : closes                        ? "the end of the tag"
+                                                            : printable(token.text);
   fail("expected " + what + ", found " + found, token.line);
 }
 
@@ -316,7 +319,8 @@ Target Parser::parse_one_target(bool allows_attribute) {
   const int line = current().line;
   Target target = {.name = expect_name()};
   static constexpr std::string_view kReserved[] = {"true", "false", "none", "True", "False", "None", "loop"};
-  if (std::find(std::begin(kReserved), std::end(kReserved), target.name) != std::end(kReserved)) fail("expected a name to assign to, found " + target.name, line);
+  if (std::find(std::begin(kReserved), std::end(kReserved), target.name) != std::end(kReserved))
+    fail("expected a name to assign to, found " + target.name, line);
   if (allows_attribute && skip_operator(".")) target.attribute = expect_name();
   return target;
 }
@@ -339,7 +343,9 @@ ExpressionPtr Parser::constant(Value value, int line) const {
 
 void Parser::adopt(Expression& parent, ExpressionPtr part) const {
   if (part != nullptr) parent.depth = std::max(parent.depth, part->depth + 1);
-  if (parent.depth > kMaxSyntaxDepth) fail("expected a simpler expression, found one of more than " + std::to_string(kMaxSyntaxDepth) + " operations in one another", parent.line);
+  if (parent.depth > kMaxSyntaxDepth)
+    fail("expected a simpler expression, found one of more than " + std::to_string(kMaxSyntaxDepth) + " operations in one another",
+         parent.line);
   parent.parts.push_back(std::move(part));
 }
 
@@ -411,7 +417,8 @@ ExpressionPtr Parser::parse_compare() {
   while (true) {
     static constexpr std::string_view kOperators[] = {"==", "!=", "<", "<=", ">", ">="};
     std::string operation;
-    if (current().kind == Token::Kind::kOperator && std::find(std::begin(kOperators), std::end(kOperators), current().text) != std::end(kOperators)) {
+    if (current().kind == Token::Kind::kOperator &&
+        std::find(std::begin(kOperators), std::end(kOperators), current().text) != std::end(kOperators)) {
       operation = next().text;
     } else if (skip_name("in")) {
       operation = "in";
@@ -564,7 +571,8 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
   const Token token = next();
   if (token.text == ".") {
     const Token member = next();
-    if (member.kind == Token::Kind::kInteger) return join(Kind::kItem, std::move(object), constant(Value::integer(member.integer), member.line));
+    if (member.kind == Token::Kind::kInteger)
+      return join(Kind::kItem, std::move(object), constant(Value::integer(member.integer), member.line));
     if (member.kind != Token::Kind::kName) fail("expected a name behind the dot, found " + printable(member.text), member.line);
     ExpressionPtr node = make(Kind::kAttribute, token.line, member.text);
     adopt(*node, std::move(object));

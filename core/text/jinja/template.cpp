@@ -12,7 +12,8 @@ namespace cohort::text::jinja {
 
 Template::Template(std::string_view source, std::string where) : where_(std::move(where)) {
   if (source.size() > kMaxTemplateBytes)
-    throw InputError(where_ + ": expected a template of at most " + std::to_string(kMaxTemplateBytes) + " bytes, found " + std::to_string(source.size()));
+    throw InputError(where_ + ": expected a template of at most " + std::to_string(kMaxTemplateBytes) + " bytes, found " +
+                     std::to_string(source.size()));
   if (first_invalid_utf8(source) != source.size()) throw InputError(where_ + ": expected UTF-8, found something else");
   try {
     body_ = parse(normalise_newlines(source));

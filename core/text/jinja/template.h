@@ -23,8 +23,8 @@ class Template {
   /// `where` names the source in messages. InputError "WHERE: line N: …".
   Template(std::string_view source, std::string where);
 
-  /// `own` are texts of the template's side (bos_token, …), `foreign` an object with everything else. `today` is what strftime_now() writes;
-  /// without it that function is not defined. InputError with the line for what goes wrong, raise_exception() among it.
+  /// `own` are texts of the template's side (bos_token, …), `foreign` an object with everything else. `today` is what strftime_now()
+  /// writes; without it that function is not defined. InputError with the line for what goes wrong, raise_exception() among it.
   MarkedText render(const std::vector<std::pair<std::string, std::string>>& own, const nlohmann::ordered_json& foreign,
                     const std::optional<std::tm>& today) const;
 

@@ -79,10 +79,11 @@ bool Evaluator::apply_test(const std::string& name, const Value& input, const Ar
     return simple->second(input);
   }
   static const std::map<std::string, std::string, std::less<>> comparisons = {
-      {"eq", "=="}, {"equalto", "=="}, {"==", "=="}, {"ne", "!="}, {"!=", "!="}, {"lt", "<"},  {"lessthan", "<"},  {"<", "<"},
-      {"le", "<="}, {"<=", "<="},      {"gt", ">"},  {">", ">"},   {"greaterthan", ">"}, {"ge", ">="}, {">=", ">="}, {"in", "in"}};
+      {"eq", "=="}, {"equalto", "=="}, {"==", "=="}, {"ne", "!="}, {"!=", "!="},         {"lt", "<"},  {"lessthan", "<"}, {"<", "<"},
+      {"le", "<="}, {"<=", "<="},      {"gt", ">"},  {">", ">"},   {"greaterthan", ">"}, {"ge", ">="}, {">=", ">="},      {"in", "in"}};
   const auto comparison = comparisons.find(name);
-  if (comparison == comparisons.end() && name != "sameas" && name != "divisibleby") throw Problem("the test " + printable(name) + " is not supported");
+  if (comparison == comparisons.end() && name != "sameas" && name != "divisibleby")
+    throw Problem("the test " + printable(name) + " is not supported");
   const Value other = *bind(name, arguments, {"other"}, 1)[0];
   if (comparison != comparisons.end()) return compare(comparison->second, input, other);
   if (name == "sameas") return same_object(heap_, input, other);

@@ -23,7 +23,9 @@ int compare_numbers(const Value& a, const Value& b) {
     const int64_t x = a.as_integer(), y = b.as_integer();
     return x < y ? -1 : x > y ? 1 : 0;
   }
-  const auto wide = [](const Value& v) { return v.is_integer() ? static_cast<long double>(v.as_integer()) : static_cast<long double>(v.as_double()); };
+  const auto wide = [](const Value& v) {
+    return v.is_integer() ? static_cast<long double>(v.as_integer()) : static_cast<long double>(v.as_double());
+  };
   const long double x = wide(a), y = wide(b);
   return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
 }
@@ -33,7 +35,9 @@ bool is_list_like(const Value& value) {
          (value.get<Sequence*>()->kind == Sequence::Kind::kList || value.get<Sequence*>()->kind == Sequence::Kind::kTuple);
 }
 
-bool same_kind(const Value& a, const Value& b) { return is_list_like(a) && is_list_like(b) && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind; }
+bool same_kind(const Value& a, const Value& b) {
+  return is_list_like(a) && is_list_like(b) && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind;
+}
 
 bool equal_mappings(Heap& heap, const Mapping& a, const Mapping& b, int depth) {
   if (a.items.size() != b.items.size()) return false;
@@ -329,17 +333,17 @@ namespace {
 
 bool is_method_of_text(std::string_view name) {
   static constexpr std::string_view kNames[] = {
-      "strip",      "lstrip",   "rstrip", "split",     "rsplit",       "splitlines",   "startswith", "endswith", "replace",
-      "upper",      "lower",    "title",  "find",      "rfind",        "index",        "rindex",     "count",    "join",
-      "capitalize", "casefold", "center", "encode",    "expandtabs",   "format",       "format_map", "isalnum",  "isalpha",
-      "isascii",    "isdigit",  "islower", "isdecimal", "isidentifier", "isnumeric",    "isprintable", "isspace", "istitle",
-      "isupper",    "ljust",    "maketrans", "partition", "removeprefix", "removesuffix", "rjust",     "rpartition", "swapcase",
-      "translate",  "zfill"};
+      "strip",        "lstrip",       "rstrip",     "split",      "rsplit",   "splitlines", "startswith", "endswith",
+      "replace",      "upper",        "lower",      "title",      "find",     "rfind",      "index",      "rindex",
+      "count",        "join",         "capitalize", "casefold",   "center",   "encode",     "expandtabs", "format",
+      "format_map",   "isalnum",      "isalpha",    "isascii",    "isdigit",  "islower",    "isdecimal",  "isidentifier",
+      "isnumeric",    "isprintable",  "isspace",    "istitle",    "isupper",  "ljust",      "maketrans",  "partition",
+      "removeprefix", "removesuffix", "rjust",      "rpartition", "swapcase", "translate",  "zfill"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 bool is_method_of_mapping(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"clear", "copy", "fromkeys", "get",    "items", "keys",
+  static constexpr std::string_view kNames[] = {"clear", "copy",    "fromkeys",   "get",    "items", "keys",
                                                 "pop",   "popitem", "setdefault", "update", "values"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }

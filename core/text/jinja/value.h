@@ -20,10 +20,10 @@ namespace cohort::text::jinja {
 
 /// Bounds of one template and of one rendering. A template of a real model needs a small part of each.
 inline constexpr size_t kMaxTemplateBytes = 1 << 20;
-inline constexpr int kMaxNesting = 100;        ///< of blocks and brackets in the template
-inline constexpr int kMaxSyntaxDepth = 200;    ///< of the syntax tree: a + b + c … counts too
+inline constexpr int kMaxNesting = 100;      ///< of blocks and brackets in the template
+inline constexpr int kMaxSyntaxDepth = 200;  ///< of the syntax tree: a + b + c … counts too
 inline constexpr int kMaxEvaluationDepth = 400;
-inline constexpr int kMaxValueDepth = 64;      ///< of lists in lists
+inline constexpr int kMaxValueDepth = 64;  ///< of lists in lists
 inline constexpr uint64_t kMaxSteps = 20'000'000;
 inline constexpr size_t kMaxTextBytes = 32 << 20;  ///< of one string, the output included
 
@@ -118,7 +118,7 @@ class Value {
 
 struct Function {
   std::string name;
-  Value self = {};                   ///< of a method
+  Value self = {};  ///< of a method
   bool is_method = false;
   const Statement* macro = nullptr;  ///< of a macro
   Scope* scope = nullptr;            ///< where the macro was defined
