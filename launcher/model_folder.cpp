@@ -24,7 +24,8 @@ void check_tokenizer(const ModelFolder& m, const std::string& folder) {
     throw InputError(
         fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
   m.model->set_missing_tokens(m.tokenizer->missing_ids());
-  if (m.prompt_template) m.prompt_template->render("?", *m.tokenizer);  // throws where they do not fit
+  if (m.prompt_template)
+    m.prompt_template->render(m.prompt_template->is_conversation() ? "?" : "", *m.tokenizer);  // throws where they do not fit
 }
 
 }  // namespace

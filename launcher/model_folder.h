@@ -15,15 +15,15 @@ namespace cohort::launcher {
 
 struct ModelFolder {
   std::unique_ptr<model::CausalLM> model;
-  std::unique_ptr<text::Tokenizer> tokenizer;             ///< null where the folder has none, of load_published_folder
-  std::optional<text::PromptTemplate> prompt_template;    ///< none where none is named, of load_published_folder
-  std::vector<int32_t> end_ids;                           ///< an answer ends at any of them
+  std::unique_ptr<text::Tokenizer> tokenizer;           ///< null where the folder has none, of load_published_folder
+  std::optional<text::PromptTemplate> prompt_template;  ///< none where none is named, of load_published_folder
+  std::vector<int32_t> end_ids;                         ///< an answer ends at any of them
 
   int64_t positions() const { return model->architecture().max_position_embeddings; }
 };
 
-/// What FOLDER/cohort_model.json says of prompts; another template where `template_name` is not empty; "model" for a folder that is no run's and has
-/// a tokenizer.json. InputError for none.
+/// What FOLDER/cohort_model.json says of prompts; another template where `template_name` is not empty; "model" for a folder that is no
+/// run's and has a tokenizer.json. InputError for none.
 text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name);
 
 /// `template_name` takes the place of the one that cohort_model.json names; with it that file need not exist. InputError for a folder that

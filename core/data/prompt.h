@@ -10,8 +10,9 @@
 
 namespace cohort::data {
 
-/// The prompt that asks a question: the whole conversation with a template model…. A template with room for one text gets the system message, where there is one, as its first line;
-/// InputError for a question with earlier user and assistant turns, which such a template cannot hold.
+/// The prompt that asks a question: the whole conversation with a template model…. A template with room for one text gets the system
+/// message, where there is one, as its first line; InputError for a question with earlier user and assistant turns, which such a template
+/// cannot hold.
 std::vector<int32_t> render_prompt(const records::Question& question, const text::PromptTemplate& prompt_template,
                                    const text::Tokenizer& tokenizer);
 

@@ -1,8 +1,8 @@
 #pragma once
 /// Questions made by rule: seeded, graded by level, in English and Chinese, each with a ground truth, a verifier and a worked solution.
 ///
-/// The texts (but word_problem's) are short because a model of a few hundred thousand parameters reads them byte by byte. A worked solution goes in steps that
-/// are each easy: copy, or one sum of digits.
+/// The texts (but word_problem's) are short because a model of a few hundred thousand parameters reads them byte by byte. A worked solution
+/// goes in steps that are each easy: copy, or one sum of digits.
 ///
 ///   task           level  question (en)            solution                              answer   verifier     ground truth
 ///   add            1..4   Add 47 and 85.           7+5=12 carry 1 then 4+8+1=13          132      number       132

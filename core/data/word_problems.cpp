@@ -38,7 +38,12 @@ constexpr std::array<Word, 10> kThings = {{{"apples", "苹果"},
 class Story {
  public:
   explicit Story(const Making& making)
-      : making_(making), name_(draw(kNames)), thing_(draw(kThings)), largest_(making.level == 1 ? 9 : making.level == 2 ? 20 : 50) {
+      : making_(making),
+        name_(draw(kNames)),
+        thing_(draw(kThings)),
+        largest_(making.level == 1   ? 9
+                 : making.level == 2 ? 20
+                                     : 50) {
     do other_ = draw(kNames);
     while (other_ == name_);
   }
@@ -87,8 +92,9 @@ class Story {
     const std::string count = std::to_string(amount);
     switch (making_.stream.below(3)) {
       case 0:
-        text_ += loses ? making_.say(name_ + " gives " + count + " " + thing_ + " to " + other_ + ". ", name_ + "给" + other_ + count + "个。")
-                       : making_.say(other_ + " gives " + name_ + " " + count + " more. ", other_ + "又给" + name_ + count + "个。");
+        text_ +=
+            loses ? making_.say(name_ + " gives " + count + " " + thing_ + " to " + other_ + ". ", name_ + "给" + other_ + count + "个。")
+                  : making_.say(other_ + " gives " + name_ + " " + count + " more. ", other_ + "又给" + name_ + count + "个。");
         break;
       case 1:
         text_ += loses ? making_.say(name_ + " loses " + count + " of them. ", name_ + "丢了" + count + "个。")
@@ -103,7 +109,9 @@ class Story {
 
   /// Tom has 6 + 3 = 9 apples.
   void work_out(char operation, int64_t amount) {
-    const auto apply = [&](int64_t value) { return operation == '*' ? value * amount : operation == '+' ? value + amount : value - amount; };
+    const auto apply = [&](int64_t value) {
+      return operation == '*' ? value * amount : operation == '+' ? value + amount : value - amount;
+    };
     const std::string sum = std::to_string(told_) + " " + operation + " " + std::to_string(amount) + " = ";
     right_ = apply(right_);
     told_ = apply(told_);
@@ -116,9 +124,9 @@ class Story {
 
   const Making& making_;
   std::string name_, other_, thing_;
-  int64_t largest_;     ///< number in the text
-  int64_t right_ = 0;   ///< how many there are
-  int64_t told_ = 0;    ///< how many the solution says there are
+  int64_t largest_;    ///< number in the text
+  int64_t right_ = 0;  ///< how many there are
+  int64_t told_ = 0;   ///< how many the solution says there are
   std::string text_;
   TaskItem item_;
 };

@@ -31,7 +31,8 @@ struct Suite {
                ": hidden tests (unit_tests) need a sandbox to run code in, which this build does not have",
            "\"" + printable(verifier) + "\"");
     v.text("template", prompt_template, "prompt template; empty: the one the model was trained with");
-    v.rule(prompt_template.empty() || text::PromptConfig{prompt_template, "", {}}.is_known(), "template", text::PromptConfig::known_names(), prompt_template);
+    v.rule(prompt_template.empty() || text::PromptConfig{prompt_template, "", {}}.is_known(), "template", text::PromptConfig::known_names(),
+           prompt_template);
     v.integer("questions", questions, config::between(0, config::kMaxBatch), "ask only the first so many; 0: all");
     v.section("rollout", rollout, "sampling (R1: temperature 0.6, top_p 0.95); max_response_length or what the model's positions leave");
     v.rule(data.given(), "data", "tasks or a path", "neither");

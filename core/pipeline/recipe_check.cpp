@@ -300,13 +300,15 @@ void RecipeCheck::check_model(size_t i) {
 void RecipeCheck::check_stage(size_t i, const PretrainStage& body) {
   const std::string path = path_of(i);
   bool writable = check_template(path + ".eval_template", body.eval_prompt());
-  for (const std::string& name : body.mixture.templates) writable = check_template(path + ".mixture.templates", {.name = name, .system_prompt = "", .examples = {}}) && writable;
+  for (const std::string& name : body.mixture.templates)
+    writable = check_template(path + ".mixture.templates", {.name = name, .system_prompt = "", .examples = {}}) && writable;
   if (body.data.from_files())
     return problem(path + (body.data.path.empty() ? ".data.mix" : ".data.path"), "generated tasks for pretraining",
                    in_quotes(join(body.data.paths())));
   if (body.mixture.general_tasks.empty()) problem(path + ".mixture.general_tasks", "at least one task", "none");
   const bool general = !body.mixture.general_tasks.empty() && data::find_task_problems(body.mixture.general_tasks).empty();
-  if (questions_of(path + ".data", body.data, body.eval_prompt()) == nullptr || !general || body.mixture.templates.empty() || !writable) return;
+  if (questions_of(path + ".data", body.data, body.eval_prompt()) == nullptr || !general || body.mixture.templates.empty() || !writable)
+    return;
   try {
     const data::PretrainCorpus corpus(body.data, body.mixture, *tokenizer_, static_cast<uint64_t>(recipe_.run.seed));
     for (uint64_t at = 0; at < kProbes; ++at) {
@@ -327,11 +329,7 @@ void RecipeCheck::check_stage(size_t i, const SftStage& body) {
     problem(path + ".stop_at_accuracy", "0 unless eval.test_freq is above 0", fmt::format("{}", body.stop_at_accuracy));
   if (!check_template(path + ".template", body.prompt)) return;
   if (body.data.demonstrations_size > 0)
-    check_use({.key = path + ".data.demonstrations",
-               .data = body.data.demonstrations,
-               .prompt = body.prompt,
-               .learns_answers = true},
-              i);
+    check_use({.key = path + ".data.demonstrations", .data = body.data.demonstrations, .prompt = body.prompt, .learns_answers = true}, i);
   check_eval(body.prompt, path + ".data.demonstrations", body.data.demonstrations, i);
 }
 
@@ -348,11 +346,7 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
     problem(path + ".rewards.preference_from_step", fmt::format("below the stage's {} steps", body.steps),
             std::to_string(rewards.preference_from_step));
   if (!check_template(path + ".template", body.prompt)) return;
-  check_use({.key = path + ".data",
-             .data = body.data,
-             .prompt = body.prompt,
-             .rollout_key = path + ".rollout",
-             .rollout = &body.rollout},
+  check_use({.key = path + ".data", .data = body.data, .prompt = body.prompt, .rollout_key = path + ".rollout", .rollout = &body.rollout},
             i);
   check_eval(body.prompt, path + ".data", body.data, i);
 }
@@ -360,11 +354,7 @@ void RecipeCheck::check_stage(size_t i, const RlStage& body) {
 void RecipeCheck::check_stage(size_t i, const RejectionSamplingStage& body) {
   const std::string path = path_of(i);
   if (!check_template(path + ".template", body.prompt)) return;
-  check_use({.key = path + ".data",
-             .data = body.data,
-             .prompt = body.prompt,
-             .rollout_key = path + ".rollout",
-             .rollout = &body.rollout},
+  check_use({.key = path + ".data", .data = body.data, .prompt = body.prompt, .rollout_key = path + ".rollout", .rollout = &body.rollout},
             i);
 }
 
@@ -384,7 +374,7 @@ void RecipeCheck::check_stage(size_t i, const RewardModelStage& body) {
 bool RecipeCheck::check_template(const std::string& key, const text::PromptConfig& prompt) {
   if (!prompt.is_known()) return false;  // a rule of the section has said so
   try {
-    text::make_prompt_template(prompt, *tokenizer_).render("?", *tokenizer_);
+    text::make_prompt_template(prompt, *tokenizer_).render(prompt.is_conversation() ? "?" : "", *tokenizer_);
     return true;
   } catch (const InputError& error) {
     problem(key, "a template that the tokenizer can write", prompt.name + " (" + error.problems().front() + ")");
@@ -397,8 +387,7 @@ bool RecipeCheck::check_template(const std::string& key, const text::PromptConfi
 /// Held-out questions under the template of a stage. Where eval.data names none they are like the stage's own.
 void RecipeCheck::check_eval(const text::PromptConfig& prompt, const std::string& own_key, const data::DataConfig& own, size_t i) {
   const EvalSection& eval = recipe_.eval;
-  QuestionUse use = {
-      .key = "eval.data", .data = eval.data, .prompt = prompt, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
+  QuestionUse use = {.key = "eval.data", .data = eval.data, .prompt = prompt, .rollout_key = "eval.rollout", .rollout = &eval.rollout};
   if (!eval.data.given()) {
     use.key = own_key;
     use.data = own;

@@ -39,7 +39,8 @@ struct StageContext {
   model::ComputeType compute_type() const {
     return recipe.model.dtype == "bf16" ? model::ComputeType::kBFloat16 : model::ComputeType::kFloat32;
   }
-  /// The questions of a section of this stage, asked with a template; says in the log what of files was left out. InputError as of QuestionSet.
+  /// The questions of a section of this stage, asked with a template; says in the log what of files was left out. InputError as of
+  /// QuestionSet.
   data::QuestionSet questions(const data::DataConfig& data, const text::PromptTemplate& prompt_template, uint64_t seed_offset = 0) const;
   /// Steps between evaluations: the stage's own test_freq, or the recipe's where that is -1. 0: none.
   int64_t test_freq(int64_t own) const { return own >= 0 ? own : recipe.eval.test_freq; }

@@ -51,9 +51,11 @@ struct PromptConfig {
   template <class Visitor>
   void visit(Visitor& v, const char* doc = "prompt template: core/text/template.h has their table") {
     v.text("template", name, doc);
-    v.text("system_prompt", system_prompt, "system message of every prompt; only with the templates model…; empty: the chat template's own");
+    v.text("system_prompt", system_prompt,
+           "system message of every prompt; only with the templates model…; empty: the chat template's own");
     v.texts("prompt_examples", examples,
-            "what was said before every question, user and assistant in turn: shows the form that answers have; only with the templates model…");
+            "what was said before every question, user and assistant in turn: shows the form that answers have; only with the templates "
+            "model…");
     v.rule(is_known(), "template", known_names(), name);
     v.rule(is_conversation() || system_prompt.empty(), "system_prompt", "none with template " + name, "one");
     v.rule(is_conversation() || examples.empty(), "prompt_examples", "none with template " + name, "some");
@@ -124,15 +126,15 @@ const PromptTemplate& find_template(std::string_view name);
 const std::vector<std::string>& template_names();
 bool is_template(std::string_view name);
 
-/// Any of the table. The tokenizer must outlive the result. InputError for another name, and where a template model… is wanted and the tokenizer
-/// has no chat template, or one that cannot be used.
+/// Any of the table. The tokenizer must outlive the result. InputError for another name, and where a template model… is wanted and the
+/// tokenizer has no chat template, or one that cannot be used.
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer);
 
 /// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
 void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
 
-/// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives the bare
-/// question. InputError for another name.
+/// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives
+/// the bare question. InputError for another name.
 PromptTemplate completion_form(const std::string& name);
 
 /// A completion taken apart. think and answer are without white space at both ends.
@@ -146,9 +148,9 @@ struct Parsed {
 
 /// Well formed means, by structure: kThinkAnswer: exactly one <think>…</think>, then exactly one <answer>…</answer>, white space between
 /// and around; kThinkText: exactly one <think>…</think> (no opening tag where the prompt has it), then text, no answer tags; kText: text
-/// without any tag; kBoxed and kHashes: text with exactly one answer in its form, after which comes white space only (kBoxed: or a full stop or
-/// a closing $). Thought and answer must not be empty; that of kBoxed and kHashes is all that comes before. Tags are found in the text, so a tag spelled by bytes is a tag. O(length of the
-/// completion).
+/// without any tag; kBoxed and kHashes: text with exactly one answer in its form, after which comes white space only (kBoxed: or a full
+/// stop or a closing $). Thought and answer must not be empty; that of kBoxed and kHashes is all that comes before. Tags are found in the
+/// text, so a tag spelled by bytes is a tag. O(length of the completion).
 Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion);
 
 /// The same for token ids: one end token at the end is left out; any other special token that is not a tag makes it malformed.

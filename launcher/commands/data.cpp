@@ -152,7 +152,8 @@ int run_data(const DataOptions& options, comm::Communicator& world) {
   const bool by_model = !options.model.empty();
   if (options.max_prompt_length > 0 && !by_model)
     throw InputError("--max-prompt-length: expected --model, whose tokens are counted, found none");
-  const std::unique_ptr<text::Tokenizer> tokenizer = by_model ? text::load_tokenizer(options.model) : std::make_unique<text::ByteTokenizer>();
+  const std::unique_ptr<text::Tokenizer> tokenizer =
+      by_model ? text::load_tokenizer(options.model) : std::make_unique<text::ByteTokenizer>();
   const text::PromptTemplate prompt_template =
       by_model ? text::make_prompt_template(folder_prompt(options.model, options.template_name), *tokenizer)
                : text::find_template(options.template_name.empty() ? kTemplateWithoutModel : options.template_name);

@@ -211,8 +211,9 @@ void add_eval(CLI::App& program, Action& action) {
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--questions", options->questions, "how many; default: 128 generated ones, all of a file")
       ->check(CLI::Range(1, 1 << 24));
-  command->add_option("--template", options->template_name,
-                      "prompt template; default: the one the model was trained with; of --completions: the form they should have")
+  command
+      ->add_option("--template", options->template_name,
+                   "prompt template; default: the one the model was trained with; of --completions: the form they should have")
       ->check(CLI::IsMember(text::PromptConfig::names()));
   generate::RolloutConfig& sampling = options->sampling;
   command->add_option("--samples", sampling.n, "answers per question, the k of pass@k and cons@k")

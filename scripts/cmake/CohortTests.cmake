@@ -63,9 +63,10 @@ if(COHORT_SANITIZE)
   endif()
   # Parsers of layers that link LibTorch come as single files: the layers as a whole would take minutes to compile.
   find_package(LibTorch REQUIRED)
-  set(fuzzed_files core/model/architecture.cpp core/model/safetensors.cpp)
+  file(GLOB families RELATIVE "${PROJECT_SOURCE_DIR}" CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/core/model/families/*.cpp")
+  set(fuzzed_files core/model/architecture.cpp core/model/safetensors.cpp ${families})
   set_source_files_properties(${fuzzed_files} PROPERTIES COMPILE_OPTIONS "${cohort_coverage}")
-  set_source_files_properties(tests/fuzz/coverage.cpp PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all")  # called at every edge
+  set_source_files_properties(tests/fuzz/coverage.cpp PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all" SKIP_PRECOMPILE_HEADERS ON)  # called at every edge
   file(GLOB fuzzer CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")
   add_executable(cohort_fuzz ${fuzzer} ${fuzzed_files})
   cohort_compile_options(cohort_fuzz)

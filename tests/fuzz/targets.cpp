@@ -19,10 +19,10 @@
 #include "core/base/json.h"
 #include "core/config/yaml_reader.h"
 #include "core/config/yaml_writer.h"
-#include "core/data/jsonl.h"
+#include "core/data/row_reader.h"
 #include "core/model/architecture.h"
 #include "core/model/safetensors.h"
-#include "core/text/jinja/template.h"
+#include "core/text/chat/chat_template.h"
 #include "core/text/template.h"
 #include "core/text/tokenizer.h"
 #include "core/text/utf8.h"
@@ -142,6 +142,46 @@ void run_tokenizer(const std::string& folder) {
   tokenizer->decode(tokenizer->encode("1+1"));
 }
 
+Inputs tokenizer_json_seeds() {
+  Inputs seeds;
+  for (const char* name : {"qwen2", "deepseek", "gpt2", "flags"})
+    seeds.push_back(parse_json(source_file(std::string("tests/golden/text/bpe_") + name + ".json"), name).at("tokenizer").dump());
+  return seeds;
+}
+
+/// Renders a conversation too: evaluating is where a template can do harm.
+void run_chat_template(const std::string& source) {
+  const auto chat = text::make_chat_template(source, "fuzz.jinja");
+  const nlohmann::json messages = {{{"role", "system"}, {"content", "s"}},
+                                   {{"role", "user"}, {"content", " u\n"}},
+                                   {{"role", "assistant"}, {"content", "<think>t</think>a"}}};
+  text::ChatOptions options;
+  options.add_generation_prompt = true, options.bos_token = "<s>", options.eos_token = "</s>";
+  chat->render(messages, options);
+}
+
+Inputs chat_template_seeds() {
+  Inputs seeds = {
+      source_file("tests/golden/text/chatml.jinja"),
+      "{%- set ns = namespace(n=0) %}{% for m in messages if m['role'] != 'x' %}{{ loop.index0 ~ m.content.split('</think>')[-1] | trim }}"
+      "{% set ns.n = ns.n + 1 %}{% else %}none{% endfor %}{{ ns.n // 2 }}",
+      "{% macro f(a, b=1) %}{{ a | upper if b is defined else [1, 2][::-1] | join(',') }}{% endmacro %}{{ f('x') }}{{ messages | length }}",
+      "{% if not messages %}{{ raise_exception('no') }}{% elif messages[0].role in ['system'] %}{{ messages[0] | tojson }}{% endif %}"};
+  // Each construct that the interpreter has, as far as it goes with this conversation.
+  const std::string golden = "tests/golden/text/jinja.json";
+  const nlohmann::json rows = parse_json(source_file(golden), golden).at("rows");
+  for (const nlohmann::json& row : rows) {
+    try {
+      run_chat_template(row[0].get<std::string>());
+      seeds.push_back(row[0].get<std::string>());
+    } catch (const InputError&) {
+      continue;  // it wants variables of its own, or is a wrong one
+    }
+  }
+  return seeds;
+}
+
+
 // ---- safetensors ----
 
 void run_safetensors(const std::string& path) { model::read_safetensors(path); }
@@ -175,80 +215,6 @@ std::string mutate_safetensors(Mutator& mutator, const std::string& input, const
   return safetensors_bytes(mutator.mutate(header, header_of(other)), input.substr(sizeof(uint64_t) + header.size()));
 }
 
-// ---- Chat templates ----
-
-void run_jinja(const std::string& source) {
-  const nlohmann::ordered_json variables = parse_ordered_json(
-      R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q <think>"},
-          {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"a": [1, 2.5, true]}}}]}],
-          "numbers": [3, 1, 2], "yes": true, "no": false, "nothing": null, "word": "Stra\u00dfe 7", "half": 0.5, "deep": {"x": [1, null], "y": {}},
-          "add_generation_prompt": true})",
-      "variables");
-  const text::jinja::Template parsed(source, "fuzz.jinja");
-  const std::tm date = {};
-  const std::string first = parsed.render({{"bos_token", "<s>"}}, variables, date).text();
-  if (parsed.render({{"bos_token", "<s>"}}, variables, date).text() != first) throw std::logic_error("rendered again it is another text");
-}
-
-Inputs jinja_seeds() {
-  Inputs seeds;
-  const nlohmann::json golden = parse_json(source_file("tests/golden/text/jinja.json"), "jinja.json");
-  for (const nlohmann::json& row : golden["rows"])
-    if (row[1].is_string() && row[0].get<std::string>().find("messages") == std::string::npos) seeds.push_back(row[0].get<std::string>());
-  return seeds;
-}
-
-const Inputs kJinjaWords = {"{{",
-                            "}}",
-                            "{%",
-                            "%}",
-                            "{%-",
-                            "-%}",
-                            "{#",
-                            "#}",
-                            "|",
-                            " is ",
-                            " in ",
-                            " not ",
-                            " and ",
-                            " or ",
-                            "(",
-                            ")",
-                            "[",
-                            "]",
-                            "[::-1]",
-                            "[1:]",
-                            "~",
-                            "**",
-                            "//",
-                            "for x in ",
-                            "endfor",
-                            "if ",
-                            "elif ",
-                            "else",
-                            "endif",
-                            "set x = ",
-                            "endset",
-                            "break",
-                            "macro f(a=1)",
-                            "endmacro",
-                            "f()",
-                            "loop.index",
-                            "namespace()",
-                            "range(99999)",
-                            "|tojson",
-                            "|map('string')",
-                            "|selectattr('role', 'eq', 'user')",
-                            ".split('a')",
-                            ".items()",
-                            "raw",
-                            "endraw",
-                            "generation",
-                            "endgeneration",
-                            "9223372036854775807",
-                            "\\u00e9",
-                            "' '"};
-
 }  // namespace
 
 std::vector<Target> targets() {
@@ -269,7 +235,13 @@ std::vector<Target> targets() {
          return Inputs{text::ByteTokenizer().to_json().dump(), text::CharTokenizer("0123+=").to_json().dump()};
        },
        with(kJsonWords, {"\"type\"", "\"alphabet\"", "\"bytes\"", "\"chars\""})},
-      {"jinja", run_jinja, jinja_seeds, kJinjaWords},
+      {"tokenizer_json", on_folder("tokenizer.json", run_tokenizer), tokenizer_json_seeds,
+       with(kJsonWords, {"\"Split\"", "\"Regex\"", "\"ByteLevel\"", "\"Digits\"", "\"Sequence\"", "\"merges\"", "\"vocab\"",
+                         "\"added_tokens\"", "\"NFC\""})},
+      {"chat_template", run_chat_template, chat_template_seeds, {"{{",     "}}",         "{%",     "%}",         "for ",
+                                                                 " in ",   "if ",        "set ",   "endfor",     "endif",
+                                                                 "macro ", "namespace(", "|",      "loop.index", "range(9999999)",
+                                                                 "*",      "**",         "[::-1]", "is defined", "tojson"}},
       {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
   };
 }

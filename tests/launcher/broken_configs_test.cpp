@@ -154,7 +154,8 @@ TEST_CASE("keys and values that are not what they should be") {
         "'dense_tiny'?), found dense_tini"}},
       {"unknown template",
        {{16, "    template: r1_zero_breif"}},
-       {"c.yaml:16: stages.zero.template: expected r1_zero, r1_zero_brief, chat, chat_think, plain, found r1_zero_breif"}},
+       {"c.yaml:16: stages.zero.template: expected r1_zero, r1_zero_brief, chat, chat_think, plain, model, model_boxed, model_gsm8k, "
+        "model_think, model_r1, found r1_zero_breif"}},
       {"tab as indentation", {{18, "\tn: 4"}}, {"c.yaml:18: expected spaces as indentation, found a tab"}},
       {"second document", {{23, "---\nstages: []"}}, {"c.yaml:23: expected one document, found a second"}},
       {"nothing at all", {{6, "x: [1, 2"}}, {"c.yaml:7: expected YAML, found: end of sequence flow not found"}},
@@ -364,7 +365,8 @@ TEST_CASE("questions and models that do not fit or are not there") {
   check_all({
       {"unknown task",
        {{15, "      tasks: [ad:1]"}},
-       {"c.yaml:15: stages.zero.data.tasks: expected one of add, countdown, sort, echo_digit, add2_reversed, word_problem, instruction, safety (did you "
+       {"c.yaml:15: stages.zero.data.tasks: expected one of add, countdown, sort, echo_digit, add2_reversed, word_problem, instruction, "
+        "safety (did you "
         "mean add?), found \"ad:1\""}},
       {"a level that the task does not have",
        {{15, "      tasks: [add:5]"}},
@@ -372,7 +374,7 @@ TEST_CASE("questions and models that do not fit or are not there") {
       {"no questions", {{15, "      size: 5"}}, {"c.yaml:14: stages.zero.data: expected tasks or a path, found neither"}},
       {"a missing file",
        {{15, "      path: /nowhere/train.jsonl"}},
-       {"c.yaml:15: stages.zero.data.path: expected an existing file, found \"/nowhere/train.jsonl\""}},
+       {"c.yaml:15: stages.zero.data.path: expected an existing file, folder or pattern, found \"/nowhere/train.jsonl\""}},
       {"pretraining on a file",
        {{9, "    data: {path: /nowhere/train.jsonl}"}},
        {"c.yaml:9: stages.base.data.path: expected generated tasks for pretraining, found \"/nowhere/train.jsonl\""}},
@@ -481,8 +483,9 @@ TEST_CASE("data files that cannot be used are named by their own lines") {
         Lines{"c.yaml:15: stages.zero.data.path: expected the environment variable COHORT_DATA to name a folder, found it unset"});
   setenv("COHORT_DATA", folder.path().c_str(), 1);
   CHECK(problems(data_of("$COHORT_DATA/rows.jsonl"), {"stages.zero.data.skip_bad_rows=true"}) == Lines{});
-  CHECK(problems(data_of("$COHORT_DATA/missing.jsonl")) ==
-        Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, found \"" + folder / "missing.jsonl" + "\""});
+  CHECK(
+      problems(data_of("$COHORT_DATA/missing.jsonl")) ==
+      Lines{"c.yaml:15: stages.zero.data.path: expected an existing file, folder or pattern, found \"" + folder / "missing.jsonl" + "\""});
 }
 
 TEST_CASE("every problem is told at once, those of the file and those of the graph") {

@@ -51,6 +51,7 @@ void read_rope_object(ConfigKeys& keys, const char* key, Architecture& a) {
 }  // namespace
 
 void read_rope(ConfigKeys& keys, Architecture& a) {
+  keys.ignore({"rope_theta"});  // also where what follows returns early
   const bool both = keys.has("rope_parameters") && keys.has("rope_scaling");
   if (both && keys.at("rope_parameters") != keys.at("rope_scaling"))
     return keys.bad("rope_scaling", "nothing beside rope_parameters", keys.at("rope_scaling"));

@@ -68,7 +68,8 @@ StageOutput run_rejection_sampling(const StageContext& c, const RejectionSamplin
   StageOutput out;
   const auto policy = c.model_of(stage.policy);
   const text::PromptTemplate prompt_template = text::make_prompt_template(stage.prompt, c.tokenizer);
-  const data::QuestionSet questions = c.questions(stage.data, prompt_template, 1);  // other questions than a stage that trains on the same tasks
+  const data::QuestionSet questions =
+      c.questions(stage.data, prompt_template, 1);  // other questions than a stage that trains on the same tasks
   const reward::Scorer scorer({}, prompt_template, c.tokenizer, stage.rollout.max_response_length);
   Progress progress(c.stage.name, stage.questions, c.team.leads());
   uint64_t tokens = 0;

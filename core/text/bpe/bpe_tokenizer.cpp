@@ -118,10 +118,10 @@ void trim(std::vector<Span>& spans, const std::vector<Edges>& edges, bool keeps_
 struct BpeTokenizer::Sink {
   std::vector<int32_t> ids;
   bool wants_offsets = false;
-  const std::vector<bool>* open = nullptr;  // of the whole text: bytes that may be of an added token's name; null: all
-  std::vector<Span> spans = {};   // in bytes of the whole text
-  std::vector<Edges> edges = {};  // filled where spans are
-  std::string_view text = {};     // the normalised segment
+  const std::vector<bool>* open = nullptr;       // of the whole text: bytes that may be of an added token's name; null: all
+  std::vector<Span> spans = {};                  // in bytes of the whole text
+  std::vector<Edges> edges = {};                 // filled where spans are
+  std::string_view text = {};                    // the normalised segment
   const std::vector<Span>* alignment = nullptr;  // of its bytes; null: it is the segment itself
   uint32_t shift = 0;                            // where the segment begins in the whole text
 
@@ -229,7 +229,8 @@ void BpeTokenizer::encode_segment(std::string_view text, uint32_t shift, bool pl
 
 void BpeTokenizer::encode_all(std::string_view text, bool add_special_tokens, Sink& sink) const {
   if (add_special_tokens) sink.ids = before_;
-  const auto raw = raw_finder_.empty() ? std::vector<Segment>{{-1, 0, static_cast<uint32_t>(text.size())}} : raw_finder_.find(text, sink.open);
+  const auto raw =
+      raw_finder_.empty() ? std::vector<Segment>{{-1, 0, static_cast<uint32_t>(text.size())}} : raw_finder_.find(text, sink.open);
   for (const Segment& segment : raw) {
     const std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
     if (segment.id < 0) {

@@ -1,10 +1,11 @@
 #pragma once
 /// How a published model writes a conversation down: the template of its tokenizer_config.json (`chat_template`) or chat_template.jinja.
 ///
-/// Known templates are recognised by their text and rendered by code of this project (native.h); any other goes through a bounded interpreter
-/// of Jinja (core/text/jinja). Both give the string that Jinja gives, cut into parts by where they come from: text of the template, in which
-/// names of special tokens are those tokens, and text of the messages, in which they are only text. So what a user writes cannot open or close
-/// a turn. The concatenation of the parts is the string that `apply_chat_template(tokenize=False)` of transformers gives.
+/// Known templates are recognised by their text and rendered by code of this project (native.h); any other goes through a bounded
+/// interpreter of Jinja (core/text/jinja). Both give the string that Jinja gives, cut into parts by where they come from: text of the
+/// template, in which names of special tokens are those tokens, and text of the messages, in which they are only text. So what a user
+/// writes cannot open or close a turn. The concatenation of the parts is the string that `apply_chat_template(tokenize=False)` of
+/// transformers gives.
 
 #include <cstdint>
 #include <memory>
@@ -25,8 +26,8 @@ struct ChatPart {
 
 struct ChatOptions {
   bool add_generation_prompt = false;
-  std::string bos_token, eos_token;                              ///< the tokens' names, for templates that write them
-  nlohmann::json variables = nlohmann::json::object();           ///< further ones, as enable_thinking, tools, date_string
+  std::string bos_token, eos_token;                     ///< the tokens' names, for templates that write them
+  nlohmann::json variables = nlohmann::json::object();  ///< further ones, as enable_thinking, tools, date_string
 };
 
 class ChatTemplate {
@@ -42,8 +43,8 @@ class ChatTemplate {
   virtual std::string_view name() const = 0;
 };
 
-/// `source`: the text of a template. `where` is named in messages. InputError for what is no template, or uses what the interpreter does not
-/// have, with the line and the construct.
+/// `source`: the text of a template. `where` is named in messages. InputError for what is no template, or uses what the interpreter does
+/// not have, with the line and the construct.
 std::unique_ptr<ChatTemplate> make_chat_template(std::string_view source, const std::string& where);
 
 /// Of a model's folder: chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of named ones, of which

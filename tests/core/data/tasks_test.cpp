@@ -104,7 +104,8 @@ TEST_CASE("items are a function of their arguments", "[data][tasks]") {
 }
 
 TEST_CASE("mistakes change the solution and never the question", "[data][tasks]") {
-  for (const std::string task : {"add:1", "add:2", "add:4", "countdown:2", "sort:3", "word_problem:1", "word_problem:3", "instruction:1", "instruction:2", "safety:1"}) {
+  for (const std::string task : {"add:1", "add:2", "add:4", "countdown:2", "sort:3", "word_problem:1", "word_problem:3", "instruction:1",
+                                 "instruction:2", "safety:1"}) {
     int wrong = 0;
     for (uint64_t i = 0; i < 200; ++i) {
       const records::Question right = item(task, "en", i).question;

@@ -81,7 +81,7 @@ TEST_CASE("what was trained in fp32 is exported in the type of the model that it
   export_folder(scratch / "stage", scratch / "out", {});
   const ShardedSafetensors base(scratch / "base"), out(scratch / "out");
   for (const auto& [name, unused] : base.tensors()) CHECK(same(base.load(name), out.load(name)));
-  CHECK(json_of(scratch / "out/config.json").at("torch_dtype") == "bfloat16");
+  CHECK(json_of(scratch / "out/config.json").at("dtype") == "bfloat16");
   CHECK(json_of(scratch / "out/cohort_model.json") == nlohmann::json{{"template", "chat"}, {"stage", "zero"}});
 
   export_folder(scratch / "stage", scratch / "wide", {at::kFloat, 0});
