@@ -161,13 +161,26 @@ void run_chat_template(const std::string& source) {
 }
 
 Inputs chat_template_seeds() {
-  return {
+  Inputs seeds = {
       source_file("tests/golden/text/chatml.jinja"),
       "{%- set ns = namespace(n=0) %}{% for m in messages if m['role'] != 'x' %}{{ loop.index0 ~ m.content.split('</think>')[-1] | trim }}"
       "{% set ns.n = ns.n + 1 %}{% else %}none{% endfor %}{{ ns.n // 2 }}",
       "{% macro f(a, b=1) %}{{ a | upper if b is defined else [1, 2][::-1] | join(',') }}{% endmacro %}{{ f('x') }}{{ messages | length }}",
       "{% if not messages %}{{ raise_exception('no') }}{% elif messages[0].role in ['system'] %}{{ messages[0] | tojson }}{% endif %}"};
+  // Each construct that the interpreter has, as far as it goes with this conversation.
+  const std::string golden = "tests/golden/text/jinja.json";
+  const nlohmann::json rows = parse_json(source_file(golden), golden).at("rows");
+  for (const nlohmann::json& row : rows) {
+    try {
+      run_chat_template(row[0].get<std::string>());
+      seeds.push_back(row[0].get<std::string>());
+    } catch (const InputError&) {
+      continue;  // it wants variables of its own, or is a wrong one
+    }
+  }
+  return seeds;
 }
+
 
 // ---- safetensors ----
 

@@ -45,7 +45,10 @@ class JinjaTemplate final : public ChatTemplate {
     const std::time_t now = std::time(nullptr);
     std::tm today{};
     localtime_r(&now, &today);
-    return parts_of(template_.render({{"bos_token", options.bos_token}, {"eos_token", options.eos_token}}, variables, today));
+    std::vector<std::pair<std::string, std::string>> names;  // transformers leaves undefined what the tokenizer does not have
+    if (!options.bos_token.empty()) names.emplace_back("bos_token", options.bos_token);
+    if (!options.eos_token.empty()) names.emplace_back("eos_token", options.eos_token);
+    return parts_of(template_.render(names, variables, today));
   }
 
   std::string_view name() const override { return "jinja"; }

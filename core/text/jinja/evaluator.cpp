@@ -124,17 +124,17 @@ std::vector<Value> Evaluator::items_of(const Statement& s) {
 Evaluator::Flow Evaluator::execute_for(const Statement& s, MarkedText& out) {
   const Value loop = heap_.loop(items_of(s), loops_ + 1);
   Loop& state = *loop.get<Loop*>();
-  if (state.items.empty()) {
-    execute_scoped(s.otherwise, out);
-    return Flow::kNext;
-  }
+  bool finished_one = false;  // Jinja2 takes the else also when every iteration was left early
   for (state.index = 0; state.index < state.items.size(); ++state.index) {
     heap_.spend(1);
     const Restored<Scope*> scope(scope_, heap_.scope(scope_));
     scope_->set("loop", loop);
     assign(s.targets[0], state.items[state.index]);
-    if (execute(s.body, out) == Flow::kBreak) break;
+    const Flow flow = execute(s.body, out);
+    finished_one = finished_one || flow == Flow::kNext;
+    if (flow == Flow::kBreak) break;
   }
+  if (!finished_one) execute_scoped(s.otherwise, out);
   return Flow::kNext;
 }
 
@@ -174,17 +174,13 @@ void Evaluator::assign(const Target& target, const Value& value) {
     for (size_t i = 0; i < items.size(); ++i) assign(target.parts[i], items[i]);
     return;
   }
+  heap_.spend(3);
   if (target.attribute.empty()) return scope_->set(target.name, value);
   const Value* known = scope_->find(target.name);
   if (known == nullptr || !known->is<Namespace*>())
     throw Problem("expected a namespace to assign to, found none under the name " + target.name);
   if (target.attribute.starts_with("_")) throw Problem("a namespace takes no attribute that begins with _");
-  Namespace& space = *known->get<Namespace*>();
-  if (Value* attribute = space.find(target.attribute)) {
-    *attribute = value;
-  } else {
-    space.attributes.emplace_back(target.attribute, value);
-  }
+  known->get<Namespace*>()->attributes.insert_or_assign(target.attribute, value);
 }
 
 // ---- Expressions --------------------------------------------------------------------------------------------------------------------
@@ -350,6 +346,7 @@ Value Evaluator::call_macro(const Function& macro, const Arguments& arguments) {
   if (arguments.positional.size() > s.targets.size())
     throw Problem("macro " + macro.name + ": expected at most " + std::to_string(s.targets.size()) + " arguments, found " +
                   std::to_string(arguments.positional.size()));
+  heap_.spend((1 + s.targets.size()) * (4 + arguments.named.size()));  // a name in a scope costs more than a step
   const Restored<int> depth(depth_, depth_ + 1);
   const Restored<Scope*> scope(scope_, heap_.scope(macro.scope));
   for (const auto& [name, value] : arguments.named) {
@@ -391,7 +388,7 @@ Value make_range(Heap& heap, const Arguments& arguments) {
     if (static_cast<int64_t>(items.size()) == kMaxRange) throw Problem("range: expected at most 100000 numbers");
     items.push_back(Value::integer(i));
   }
-  return heap.list(std::move(items));
+  return heap.sequence(Sequence::Kind::kRange, std::move(items));
 }
 
 /// dict(mapping, a=1, …).
@@ -405,7 +402,10 @@ Value make_mapping(Heap& heap, const std::string& name, const Arguments& argumen
     mapping.items = from.get<Mapping*>()->items;
     heap.spend(mapping.items.size());
   }
-  for (const auto& [key, value] : arguments.named) mapping.set(Value::own_text(key), value);
+  for (const auto& [key, value] : arguments.named) {
+    heap.spend(1 + mapping.items.size());
+    mapping.set(Value::own_text(key), value);
+  }
   return result;
 }
 
@@ -414,7 +414,7 @@ Value make_namespace(Heap& heap, const Arguments& arguments) {
   Value result = heap.name_space();
   for (const auto& [key, value] : mapping.get<Mapping*>()->items) {
     if (!key.is_text() || key.as_text().text().starts_with("_")) throw Problem("a namespace takes no attribute that begins with _");
-    result.get<Namespace*>()->attributes.emplace_back(key.as_text().text(), value);
+    result.get<Namespace*>()->attributes.insert_or_assign(key.as_text().text(), value);
   }
   return result;
 }

@@ -120,6 +120,7 @@ std::optional<double> parsed_float(const Value& value) {
 
 Value filter_int(Evaluator&, const std::string& name, const Value& input, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"default"});
+  if (input.is_undefined()) throw Problem(*input.get<Undefined>().what);
   const Value otherwise = bound[0].value_or(Value::integer(0));
   if (input.is_integer()) return Value::integer(input.as_integer());
   if (input.is_text()) {
@@ -138,6 +139,7 @@ Value filter_int(Evaluator&, const std::string& name, const Value& input, const 
 
 Value filter_float(Evaluator&, const std::string& name, const Value& input, const Arguments& arguments) {
   const auto bound = bind(name, arguments, {"default"});
+  if (input.is_undefined()) throw Problem(*input.get<Undefined>().what);
   const std::optional<double> number = parsed_float(input);
   return number ? Value(*number) : bound[0].value_or(Value(0.0));
 }
@@ -242,6 +244,7 @@ Value filter_items(Evaluator& e, const std::string& name, const Value& input, co
 
 /// select, reject, selectattr, rejectattr.
 Value filter_select(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
+  if (!truth(input)) return e.heap().generator({});  // Jinja2 looks no further
   const bool by_attribute = name.ends_with("attr"), wanted = name.starts_with("select");
   Arguments rest = arguments;
   const auto take_first = [&](const char* what) {
@@ -265,6 +268,7 @@ Value filter_select(Evaluator& e, const std::string& name, const Value& input, c
 
 /// map(attribute=…, default=…) and map('filter', …).
 Value filter_map(Evaluator& e, const std::string& name, const Value& input, const Arguments& arguments) {
+  if (!truth(input)) return e.heap().generator({});
   std::vector<Value> mapped;
   if (arguments.positional.empty()) {
     Arguments named = arguments;

@@ -196,6 +196,14 @@ void Lexer::read_number() {
     ++end;
     skip_digits();
   }
+  const size_t sign = end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-') ? 1 : 0;
+  const bool has_exponent =
+      end + 1 + sign < source_.size() && (source_[end] == 'e' || source_[end] == 'E') && is_digit(source_[end + 1 + sign]);
+  if (!behind_dot && has_exponent) {
+    is_float = true;
+    end += 1 + sign;
+    skip_digits();
+  }
   const std::string_view text = source_.substr(position_, end - position_);
   const bool odd = end < source_.size() && (is_name_start(source_[end]) || static_cast<unsigned char>(source_[end]) >= 0x80);
   if (odd || (!is_float && text.size() > 1 && text[0] == '0'))

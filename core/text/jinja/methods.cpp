@@ -25,6 +25,7 @@ std::optional<std::string_view> optional_text(const std::string& method, const s
 }
 
 Value list_of(Heap& heap, std::vector<MarkedText> parts) {
+  heap.spend(4 * parts.size());
   std::vector<Value> items;
   for (MarkedText& part : parts) items.push_back(Value::text(std::move(part)));
   return heap.list(std::move(items));

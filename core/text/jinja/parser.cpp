@@ -10,6 +10,26 @@ namespace {
 
 using Kind = Expression::Kind;
 
+/// What Jinja2 has, whether or not the interpreter has it too: other names are errors of the template even where they are not reached.
+bool is_filter_of_jinja(std::string_view name) {
+  static constexpr std::string_view kNames[] = {
+      "abs",    "attr",       "batch",          "capitalize", "center",     "count",       "d",         "default",  "dictsort",
+      "e",      "escape",     "filesizeformat", "first",      "float",      "forceescape", "format",    "groupby",  "indent",
+      "int",    "items",      "join",           "last",       "length",     "list",        "lower",     "map",      "max",
+      "min",    "pprint",     "random",         "reject",     "rejectattr", "replace",     "reverse",   "round",    "safe",
+      "select", "selectattr", "slice",          "sort",       "string",     "striptags",   "sum",       "title",    "tojson",
+      "trim",   "truncate",   "unique",         "upper",      "urlencode",  "urlize",      "wordcount", "wordwrap", "xmlattr"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+bool is_test_of_jinja(std::string_view name) {
+  static constexpr std::string_view kNames[] = {
+      "boolean", "callable", "defined",     "divisibleby", "eq",      "equalto",  "escaped", "even",     "false", "filter",    "float",
+      "ge",      "gt",       "greaterthan", "in",          "integer", "iterable", "le",      "lessthan", "lower", "lt",        "mapping",
+      "ne",      "none",     "number",      "odd",         "sameas",  "sequence", "string",  "test",     "true",  "undefined", "upper"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
 class Parser {
  public:
   explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
@@ -629,6 +649,7 @@ std::string Parser::parse_dotted_name() {
 /// Behind the bar.
 ExpressionPtr Parser::parse_filter(ExpressionPtr input) {
   ExpressionPtr filter = make(Kind::kFilter, current().line, parse_dotted_name());
+  if (!is_filter_of_jinja(filter->name)) fail("expected a filter, found " + printable(filter->name), filter->line);
   adopt(*filter, std::move(input));
   if (current().is_operator("(")) parse_arguments(*filter);
   return filter;
@@ -639,6 +660,7 @@ ExpressionPtr Parser::parse_test(ExpressionPtr input) {
   const int line = current().line;
   const bool negated = skip_name("not");
   ExpressionPtr test = make(Kind::kTest, line, parse_dotted_name());
+  if (!is_test_of_jinja(test->name)) fail("expected a test, found " + printable(test->name), line);
   adopt(*test, std::move(input));
   const Token& token = current();
   const bool is_name = token.kind == Token::Kind::kName && token.text != "else" && token.text != "or" && token.text != "and";

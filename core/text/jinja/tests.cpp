@@ -16,7 +16,7 @@ bool is_iterable(const Value& v) { return v.is_text() || v.is<Mapping*>() || v.i
 
 /// What has a length and an item by key. Python's views and generators have no items.
 bool is_sequence(const Value& v) {
-  if (v.is<Sequence*>()) return v.get<Sequence*>()->kind == Sequence::Kind::kList || v.get<Sequence*>()->kind == Sequence::Kind::kTuple;
+  if (v.is<Sequence*>()) return v.get<Sequence*>()->kind != Sequence::Kind::kGenerator && v.get<Sequence*>()->kind != Sequence::Kind::kView;
   return v.is_text() || v.is<Mapping*>() || v.is_undefined();
 }
 
@@ -62,6 +62,7 @@ const std::map<std::string, SimpleTest, std::less<>>& simple_tests() {
 }
 
 bool same_object(Heap& heap, const Value& a, const Value& b) {
+  if (a.is_undefined() || b.is_undefined()) throw Problem("sameas: expected none, a boolean, a list or a mapping");
   if (a.is<Sequence*>() && b.is<Sequence*>()) return a.get<Sequence*>() == b.get<Sequence*>();
   if (a.is<Mapping*>() && b.is<Mapping*>()) return a.get<Mapping*>() == b.get<Mapping*>();
   if (a.is<bool>() != b.is<bool>() || a.is<double>() || b.is<double>() || a.is_text() || b.is_text()) {

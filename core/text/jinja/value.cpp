@@ -35,6 +35,11 @@ bool is_list_like(const Value& value) {
          (value.get<Sequence*>()->kind == Sequence::Kind::kList || value.get<Sequence*>()->kind == Sequence::Kind::kTuple);
 }
 
+/// Has items by index.
+bool is_indexed(const Value& value) {
+  return is_list_like(value) || (value.is<Sequence*>() && value.get<Sequence*>()->kind == Sequence::Kind::kRange);
+}
+
 bool same_kind(const Value& a, const Value& b) {
   return is_list_like(a) && is_list_like(b) && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind;
 }
@@ -89,25 +94,11 @@ void Mapping::set(Value key, Value value) {
   items.emplace_back(std::move(key), std::move(value));
 }
 
-Value* Namespace::find(std::string_view name) {
-  for (auto& attribute : attributes)
-    if (attribute.first == name) return &attribute.second;
-  return nullptr;
-}
-
-void Scope::set(const std::string& name, Value value) {
-  for (auto& known : names)
-    if (known.first == name) {
-      known.second = std::move(value);
-      return;
-    }
-  names.emplace_back(name, std::move(value));
-}
+void Scope::set(const std::string& name, Value value) { names.insert_or_assign(name, std::move(value)); }
 
 const Value* Scope::find(std::string_view name) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent)
-    for (const auto& known : scope->names)
-      if (known.first == name) return &known.second;
+    if (const auto known = scope->names.find(name); known != scope->names.end()) return &known->second;
   return nullptr;
 }
 
@@ -215,6 +206,8 @@ std::string type_name(const Value& value) {
       return "list";
     case Sequence::Kind::kTuple:
       return "tuple";
+    case Sequence::Kind::kRange:
+      return "range";
     case Sequence::Kind::kGenerator:
       return "generator";
     default:
@@ -248,7 +241,10 @@ bool equal(Heap& heap, const Value& a, const Value& b, int depth) {
   if (same_kind(a, b)) return equal_sequences(heap, *a.get<Sequence*>(), *b.get<Sequence*>(), depth);
   if (a.is<Mapping*>() && b.is<Mapping*>()) return equal_mappings(heap, *a.get<Mapping*>(), *b.get<Mapping*>(), depth);
   if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
-  if (a.is<Sequence*>() && b.is<Sequence*>()) return a.get<Sequence*>() == b.get<Sequence*>();
+  if (a.is<Sequence*>() && b.is<Sequence*>() && a.get<Sequence*>()->kind == b.get<Sequence*>()->kind) {
+    if (a.get<Sequence*>()->kind == Sequence::Kind::kRange) return equal_sequences(heap, *a.get<Sequence*>(), *b.get<Sequence*>(), depth);
+    return a.get<Sequence*>() == b.get<Sequence*>();
+  }
   if (a.is<Namespace*>() && b.is<Namespace*>()) return a.get<Namespace*>() == b.get<Namespace*>();
   if (a.is<Loop*>() && b.is<Loop*>()) return a.get<Loop*>() == b.get<Loop*>();
   if (a.is<Function*>() && b.is<Function*>()) {
@@ -351,7 +347,7 @@ bool is_method_of_mapping(std::string_view name) {
 bool is_method_of_sequence(const Sequence& sequence, std::string_view name) {
   static constexpr std::string_view kOfAll[] = {"count", "index"};
   static constexpr std::string_view kOfLists[] = {"append", "clear", "copy", "extend", "insert", "pop", "remove", "reverse", "sort"};
-  if (sequence.kind != Sequence::Kind::kList && sequence.kind != Sequence::Kind::kTuple) return false;
+  if (sequence.kind == Sequence::Kind::kGenerator || sequence.kind == Sequence::Kind::kView) return false;
   if (std::find(std::begin(kOfAll), std::end(kOfAll), name) != std::end(kOfAll)) return true;
   return sequence.kind == Sequence::Kind::kList && std::find(std::begin(kOfLists), std::end(kOfLists), name) != std::end(kOfLists);
 }
@@ -384,8 +380,9 @@ bool find_python_attribute(Heap& heap, const Value& object, const std::string& n
     return true;
   }
   if (object.is<Namespace*>()) {
-    if (const Value* value = object.get<Namespace*>()->find(name)) {
-      found = *value;
+    const auto& attributes = object.get<Namespace*>()->attributes;
+    if (const auto attribute = attributes.find(name); attribute != attributes.end()) {
+      found = attribute->second;
       return true;
     }
   }
@@ -408,7 +405,7 @@ bool find_python_item(Heap& heap, const Value& object, const Value& key, Value& 
   }
   if (!key.is_integer()) return false;
   int64_t index = key.as_integer();
-  if (is_list_like(object)) {
+  if (is_indexed(object)) {
     const std::vector<Value>& items = object.get<Sequence*>()->items;
     if (index < 0) index += static_cast<int64_t>(items.size());
     if (index < 0 || index >= static_cast<int64_t>(items.size())) return false;
@@ -452,10 +449,10 @@ Value get_attribute(Heap& heap, const Value& object, const std::string& name) {
 }
 
 Value get_slice(Heap& heap, const Value& object, const Value& begin, const Value& end, const Value& step_value) {
-  for (const Value* part : {&begin, &end, &step_value})
-    if (!part->is_none() && !part->is_integer()) return nothing_there(heap, object, Value::own_text("slice"));
   if (object.is_undefined()) refuse_undefined(object);
-  if (!object.is_text() && !is_list_like(object)) return nothing_there(heap, object, Value::own_text("slice"));
+  if (!object.is_text() && !is_indexed(object)) throw Problem("slice: expected a string or a list, found " + type_name(object));
+  for (const Value* part : {&begin, &end, &step_value})
+    if (!part->is_none() && !part->is_integer()) throw Problem("slice: expected integers, found " + type_name(*part));
   const int64_t step = step_value.is_none() ? 1 : step_value.as_integer();
   if (step == 0) throw Problem("slice: expected a step other than 0");
   std::vector<size_t> at;
@@ -487,8 +484,23 @@ Value get_slice(Heap& heap, const Value& object, const Value& begin, const Value
 
 namespace {
 
-int64_t require_fits(bool overflowed, int64_t result) {
-  if (overflowed) throw Problem("expected integers of 64 bits, found a larger one");
+[[noreturn]] void refuse_large() { throw Problem("expected integers of 64 bits, found a larger one"); }
+
+int64_t checked_sum(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_add_overflow(a, b, &result)) refuse_large();
+  return result;
+}
+
+int64_t checked_difference(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_sub_overflow(a, b, &result)) refuse_large();
+  return result;
+}
+
+int64_t checked_product(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_mul_overflow(a, b, &result)) refuse_large();
   return result;
 }
 
@@ -496,20 +508,19 @@ int64_t integer_power(int64_t base, int64_t exponent) {
   int64_t result = 1;
   if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
   if (base == -1) return exponent % 2 == 0 ? 1 : -1;
-  for (int64_t i = 0; i < exponent; ++i) result = require_fits(__builtin_mul_overflow(result, base, &result), result);
+  for (int64_t i = 0; i < exponent; ++i) result = checked_product(result, base);
   return result;
 }
 
 int64_t floor_divide(int64_t a, int64_t b) {
-  if (a == INT64_MIN && b == -1) require_fits(true, 0);
+  if (a == INT64_MIN && b == -1) refuse_large();
   return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
 }
 
 Value integer_arithmetic(std::string_view operation, int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (operation == "+") return Value::integer(require_fits(__builtin_add_overflow(a, b, &result), result));
-  if (operation == "-") return Value::integer(require_fits(__builtin_sub_overflow(a, b, &result), result));
-  if (operation == "*") return Value::integer(require_fits(__builtin_mul_overflow(a, b, &result), result));
+  if (operation == "+") return Value::integer(checked_sum(a, b));
+  if (operation == "-") return Value::integer(checked_difference(a, b));
+  if (operation == "*") return Value::integer(checked_product(a, b));
   if (operation == "**" && b >= 0) return Value::integer(integer_power(a, b));
   if (b == 0 && operation != "**") throw Problem("division by zero");
   if (operation == "/") return Value(static_cast<double>(a) / static_cast<double>(b));
@@ -581,8 +592,7 @@ Value arithmetic(Heap& heap, std::string_view operation, const Value& a, const V
 
 Value negative(const Value& value) {
   if (value.is_undefined()) refuse_undefined(value);
-  int64_t result = 0;
-  if (value.is_integer()) return Value::integer(require_fits(__builtin_sub_overflow(int64_t{0}, value.as_integer(), &result), result));
+  if (value.is_integer()) return Value::integer(checked_difference(0, value.as_integer()));
   if (value.is<double>()) return Value(-value.get<double>());
   throw Problem("-: expected a number, found " + type_name(value));
 }

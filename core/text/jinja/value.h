@@ -5,6 +5,7 @@
 /// Problem, which the evaluator turns into an InputError with the line.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
@@ -23,9 +24,9 @@ inline constexpr size_t kMaxTemplateBytes = 1 << 20;
 inline constexpr int kMaxNesting = 100;      ///< of blocks and brackets in the template
 inline constexpr int kMaxSyntaxDepth = 200;  ///< of the syntax tree: a + b + c … counts too
 inline constexpr int kMaxEvaluationDepth = 400;
-inline constexpr int kMaxValueDepth = 64;  ///< of lists in lists
-inline constexpr uint64_t kMaxSteps = 20'000'000;
-inline constexpr size_t kMaxTextBytes = 32 << 20;  ///< of one string, the output included
+inline constexpr int kMaxValueDepth = 64;         ///< of lists in lists
+inline constexpr uint64_t kMaxSteps = 4'000'000;  ///< one for each operation, item and 8 bytes of text that is made
+inline constexpr size_t kMaxTextBytes = 8 << 20;  ///< of one string, the output included
 
 /// Something that the template may not do, without its place.
 struct Problem : std::runtime_error {
@@ -45,6 +46,7 @@ struct Sequence {
   enum class Kind {
     kList,
     kTuple,
+    kRange,      ///< of range(): as a list, but neither written nor added to
     kGenerator,  ///< what selectattr, map, … give: no length, no index, can be walked once
     kView,       ///< keys(), values(), items(): a length and no index
   };
@@ -61,8 +63,7 @@ struct Mapping {
 };
 
 struct Namespace {
-  std::vector<std::pair<std::string, Value>> attributes;
-  Value* find(std::string_view name);
+  std::map<std::string, Value, std::less<>> attributes;
 };
 
 /// `loop` inside a for.
@@ -74,7 +75,7 @@ struct Loop {
 
 struct Scope {
   Scope* parent = nullptr;
-  std::vector<std::pair<std::string, Value>> names;
+  std::map<std::string, Value, std::less<>> names;
   void set(const std::string& name, Value value);
   const Value* find(std::string_view name) const;  ///< here or further out
 };
@@ -139,7 +140,7 @@ class Heap {
   Heap& operator=(const Heap&) = delete;
 
   void spend(uint64_t steps);
-  void spend_bytes(size_t bytes) { spend(1 + bytes / 16); }
+  void spend_bytes(size_t bytes) { spend(1 + bytes / 8); }
 
   Value sequence(Sequence::Kind kind, std::vector<Value> items);
   Value list(std::vector<Value> items) { return sequence(Sequence::Kind::kList, std::move(items)); }

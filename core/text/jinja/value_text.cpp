@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/text_util.h"
+#include "core/text/bpe/unicode_tables.h"
 #include "core/text/jinja/value.h"
 #include "core/text/utf8.h"
 
@@ -30,23 +31,32 @@ struct Writer {
   MarkedText take() const { return foreign ? MarkedText::foreign(text) : MarkedText::own(text); }
 };
 
+/// str.isprintable(): neither a control nor white space other than the blank, nor unassigned. In Unicode 16, where Python 3.11 has 14.
+bool is_printable(char32_t code) {
+  constexpr auto kSeen = static_cast<uint8_t>(bpe::kLetter | bpe::kMark | bpe::kNumber | bpe::kPunctuation | bpe::kSymbol);
+  return code == ' ' || (bpe::code_flags()[code] & kSeen) != 0;
+}
+
 void write_repr_of_text(Writer& out, const MarkedText& value) {
   out.foreign = out.foreign || value.any_foreign();
   const std::string& text = value.text();
   const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string quoted(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x80) throw Problem("a list or mapping that is written as Python does: expected ASCII, found other characters");
-    if (c == quote || c == '\\') {
-      quoted += {'\\', c};
-    } else if (c == '\n' || c == '\r' || c == '\t') {
-      quoted += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      quoted += fmt::format("\\x{:02x}", byte);
+  for (size_t at = 0; at < text.size();) {
+    const Character c = character_at(text, at);
+    if (c.code == static_cast<unsigned char>(quote) || c.code == '\\') {
+      quoted += {'\\', static_cast<char>(c.code)};
+    } else if (c.code == '\n' || c.code == '\r' || c.code == '\t') {
+      quoted += c.code == '\n' ? "\\n" : c.code == '\r' ? "\\r" : "\\t";
+    } else if (is_printable(c.code)) {
+      quoted.append(text, at, c.length);
     } else {
-      quoted += c;
+      const auto code = static_cast<uint32_t>(c.code);
+      quoted += code < 0x100     ? fmt::format("\\x{:02x}", code)
+                : code < 0x10000 ? fmt::format("\\u{:04x}", code)
+                                 : fmt::format("\\U{:08x}", code);
     }
+    at += c.length;
   }
   quoted += quote;
   out.put(quoted);
@@ -54,9 +64,11 @@ void write_repr_of_text(Writer& out, const MarkedText& value) {
 
 void write_repr(Writer& out, const Value& value, int depth);
 
-void write_repr_of_sequence(Writer& out, const Sequence& sequence, int depth) {
+void write_repr_of_sequence(Writer& out, const Value& value, int depth) {
+  const Sequence& sequence = *value.get<Sequence*>();
   const bool tuple = sequence.kind == Sequence::Kind::kTuple;
-  if (!tuple && sequence.kind != Sequence::Kind::kList) throw Problem("expected a list to write, found a generator; put |list behind it");
+  if (!tuple && sequence.kind != Sequence::Kind::kList)
+    throw Problem("expected a list to write, found a " + type_name(value) + "; put |list behind it");
   out.put(tuple ? "(" : "[");
   for (size_t i = 0; i < sequence.items.size(); ++i) {
     if (i > 0) out.put(", ");
@@ -83,7 +95,7 @@ void write_repr(Writer& out, const Value& value, int depth) {
   require_shallow(depth);
   if (value.is_undefined()) return out.put("Undefined");
   if (value.is_text()) return write_repr_of_text(out, value.as_text());
-  if (value.is<Sequence*>()) return write_repr_of_sequence(out, *value.get<Sequence*>(), depth);
+  if (value.is<Sequence*>()) return write_repr_of_sequence(out, value, depth);
   if (!value.is<Mapping*>()) return write_scalar(out, value);
   out.put("{");
   bool first = true;
