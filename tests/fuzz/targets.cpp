@@ -181,7 +181,6 @@ Inputs chat_template_seeds() {
   return seeds;
 }
 
-
 // ---- safetensors ----
 
 void run_safetensors(const std::string& path) { model::read_safetensors(path); }
