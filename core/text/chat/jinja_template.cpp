@@ -57,7 +57,7 @@ class JinjaTemplate final : public ChatTemplate {
   void refuse_unordered(const std::string& key, const nlohmann::json& value) const {
     if (order_matters(value))
       throw InputError(where_ + ": " + printable(key) +
-                       ": expected no objects of several keys (the order in which a template prints them is not kept), found one");
+                       ": expected objects of at most one key, because the order of keys is not kept here, found more");
   }
 
   std::string where_;
