@@ -52,8 +52,8 @@ class CausalLM {
   std::vector<std::pair<int64_t, int64_t>> shared_ranges() const;
 
   /// From now on keep this member's slice of the parameters only, and the others' while they are in use: inside use_all() or use_layers(),
-  /// and only there the model can be run. The slice is here when it is called, or is loaded next. `sharding` is borrowed; null: nothing changes. Router
-  /// biases and gradients are not divided.
+  /// and only there the model can be run. The slice is here when it is called, or is loaded next. `sharding` is borrowed; null: nothing
+  /// changes. Router biases and gradients are not divided.
   void shard_parameters(ParameterSharding* sharding);
   bool sharded() const { return set_.sharding() != nullptr; }
 

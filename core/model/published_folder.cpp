@@ -123,8 +123,9 @@ class Tensors {
 
   void check_tied_head() const {
     if (!at::equal(files_.load("lm_head.weight"), files_.load("model.embed_tokens.weight")))
-      throw InputError(files_.place("lm_head.weight") +
-                       ": expected the values of model.embed_tokens.weight, because config.json has tie_word_embeddings true, found others");
+      throw InputError(
+          files_.place("lm_head.weight") +
+          ": expected the values of model.embed_tokens.weight, because config.json has tie_word_embeddings true, found others");
   }
 
  private:

@@ -30,7 +30,7 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxDims = 8;
 constexpr int kMaxHeaderDepth = 4;  // object of tensors, tensor, array: three, and one to spare
 constexpr uint64_t kMaxReadBytes = uint64_t{1} << 30;
-constexpr uint64_t kParsedBytes = 100;           // of one value of the header, as parsed: its node, its key, its own memory
+constexpr uint64_t kParsedBytes = 100;                // of one value of the header, as parsed: its node, its key, its own memory
 constexpr uint64_t kParsedFree = uint64_t{64} << 20;  // so much a header may take, however small the file
 constexpr const char* kMetadataKey = "__metadata__";
 
@@ -173,9 +173,11 @@ void check_layout(const std::map<std::string, TensorInfo>& tensors, uint64_t dat
 
 /// Each value but the first stands behind one of these; those inside strings only make the estimate larger.
 void check_parsed_size(const std::string& text, uint64_t file_bytes, const std::string& path) {
-  const auto values = static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return c == ',' || c == ':' || c == '['; }));
+  const auto values =
+      static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return c == ',' || c == ':' || c == '['; }));
   const uint64_t most = (file_bytes + kParsedFree) / kParsedBytes;
-  if (values > most) refuse(path + ": header", "at most " + std::to_string(most) + " values in a file of this size", std::to_string(values));
+  if (values > most)
+    refuse(path + ": header", "at most " + std::to_string(most) + " values in a file of this size", std::to_string(values));
 }
 
 const Dtype* find_dtype(at::ScalarType type) {
@@ -209,9 +211,8 @@ std::vector<Entry> file_order(const std::vector<LazyTensor>& tensors) {
       throw Fault("write_safetensors: tensor '" + tensor.name + "' is given twice or reserved");
     entries.push_back({&tensor, &writable_dtype(tensor)});
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return a.dtype != b.dtype ? a.dtype < b.dtype : a.tensor->name < b.tensor->name;
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.dtype != b.dtype ? a.dtype < b.dtype : a.tensor->name < b.tensor->name; });
   return entries;
 }
 

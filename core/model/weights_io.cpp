@@ -159,7 +159,8 @@ void read_pieces(const std::vector<Piece>& pieces, bool tied_head, const Sharded
       head.resize(static_cast<size_t>(p.end - p.begin));
       files.read_floats(kHead, p.begin, p.end, head.data());
       if (std::memcmp(head.data(), p.out, head.size() * sizeof(float)) != 0)
-        problems.add(kHead, fmt::format("expected the values of {}, because config.json has tie_word_embeddings true, found others", kEmbedding));
+        problems.add(kHead,
+                     fmt::format("expected the values of {}, because config.json has tie_word_embeddings true, found others", kEmbedding));
     }
   });
 }

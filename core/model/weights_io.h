@@ -19,8 +19,8 @@ std::vector<std::pair<std::string, at::Tensor>> named_tensors(const CausalLM& mo
 
 inline constexpr uint64_t kDefaultShardBytes = 5'000'000'000;  ///< as transformers: 5 GB
 
-/// The type in which a floating-point tensor of that name is stored in a model of type `dtype`: `dtype`, but fp32 for the selection biases of
-/// routers, which published checkpoints never round.
+/// The type in which a floating-point tensor of that name is stored in a model of type `dtype`: `dtype`, but fp32 for the selection biases
+/// of routers, which published checkpoints never round.
 at::ScalarType stored_dtype(const std::string& name, at::ScalarType dtype);
 
 /// Writes config.json and the weights into an existing folder, durable but not atomic: use a folder that is renamed into place. `dtype`:

@@ -49,7 +49,8 @@ int export_model(const ExportCommand& options, comm::Communicator& world) {
 
 void add_export(CLI::App& program, Action& action) {
   auto options = std::make_shared<ExportCommand>();
-  CLI::App* command = program.add_subcommand("export", "A Hugging Face folder of a trained model: config.json, safetensors, tokenizer files");
+  CLI::App* command =
+      program.add_subcommand("export", "A Hugging Face folder of a trained model: config.json, safetensors, tokenizer files");
   CLI::Option* run = command->add_option("--run", options->run, "run folder, with --stage");
   CLI::Option* stage = command->add_option("--stage", options->stage, "a finished stage of the run")->needs(run);
   CLI::Option* model = command->add_option("--model", options->model, "a model folder, in place of --run and --stage");

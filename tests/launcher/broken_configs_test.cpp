@@ -390,7 +390,7 @@ TEST_CASE("questions and models that do not fit or are not there") {
        {"c.yaml:32: stages.sft.max_length: expected at most the model's 512 positions, found 513"}},
       {"a model folder that is not there",
        {{2, "model: {path: /nowhere/model}"}},
-       {"c.yaml:2: model.path: expected a folder with config.json and model.safetensors, found \"/nowhere/model\", which is none"}},
+       {"c.yaml:2: model.path: expected a folder with config.json and safetensors, found \"/nowhere/model\", which is none"}},
       {"a run folder that is a file",
        {{1, "run: {output: /etc/hostname}"}},
        {"c.yaml:1: run.output: expected a folder, found the file \"/etc/hostname\""}},

@@ -45,8 +45,8 @@ TEST_CASE("loading time of the folder COHORT_MODEL", "[.][loading_time]") {
     }
     const Stopwatch clock;
     const auto model = load_model(folder);
-    std::printf("read through a buffer %.3f s, read into memory %.3f s, loaded as fp32 %.3f s on %d threads, %lld parameters\n", through, kept,
-                clock.seconds(), at::get_num_threads(), static_cast<long long>(model->parameters().size()));
+    std::printf("read through a buffer %.3f s, read into memory %.3f s, loaded as fp32 %.3f s on %d threads, %lld parameters\n", through,
+                kept, clock.seconds(), at::get_num_threads(), static_cast<long long>(model->parameters().size()));
   }
 }
 

@@ -84,8 +84,8 @@ bool same(const at::Tensor& a, const at::Tensor& b) {
 TEST_CASE("every dtype and shape comes back as it was written") {
   const Scratch scratch;
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte,
-                                    at::kBool, at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kUInt16, at::kUInt32, at::kUInt64}) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar,
+                                    at::kByte, at::kBool, at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kUInt16, at::kUInt32, at::kUInt64}) {
     tensors.emplace_back(at::toString(type), at::arange(15).remainder(2).reshape({3, 5}).to(type));
   }
   tensors.emplace_back("scalar", at::full({}, 2.5));

@@ -73,8 +73,10 @@ const std::vector<Attack>& attacks() {
   static const std::vector<Attack> table = {
       {"nothing is wrong", [](const fs::path&) {}, "accepted"},
       {"a link inside the folder",
-       [](const fs::path& f) { fs::rename(f / "two.safetensors", f / "blob"), fs::create_symlink("blob", f / "two.safetensors"); }, "accepted"},
-      {"no weights", [](const fs::path& f) { fs::remove(f / kIndex); }, "expected model.safetensors or model.safetensors.index.json, found neither"},
+       [](const fs::path& f) { fs::rename(f / "two.safetensors", f / "blob"), fs::create_symlink("blob", f / "two.safetensors"); },
+       "accepted"},
+      {"no weights", [](const fs::path& f) { fs::remove(f / kIndex); },
+       "expected model.safetensors or model.safetensors.index.json, found neither"},
       {"both", [](const fs::path& f) { fs::copy_file(f / "one.safetensors", f / "model.safetensors"); }, "found both"},
       {"the folder above", map_of(R"("a": "../one.safetensors")"), "tensor 'a': expected the plain name of a .safetensors file"},
       {"an absolute path", map_of(R"("a": "/etc/passwd")"), "expected the plain name"},
@@ -98,17 +100,21 @@ const std::vector<Attack>& attacks() {
          fs::create_symlink("../" + f.filename().string() + "/one.safetensors", f / "two.safetensors");
        },
        "a symbolic link that leads out of it"},
-      {"a link to itself", [](const fs::path& f) { fs::remove(f / "two.safetensors"), fs::create_symlink("two.safetensors", f / "two.safetensors"); },
+      {"a link to itself",
+       [](const fs::path& f) { fs::remove(f / "two.safetensors"), fs::create_symlink("two.safetensors", f / "two.safetensors"); },
        "two.safetensors: expected a readable file"},
       {"the index is a link out", [](const fs::path& f) { fs::remove(f / kIndex), fs::create_symlink("/etc/passwd", f / kIndex); },
        "index.json: expected a readable file inside the folder"},
-      {"a tensor is not in its shard", map_of(R"("a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors", "d": "two.safetensors")"),
+      {"a tensor is not in its shard",
+       map_of(R"("a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors", "d": "two.safetensors")"),
        "index.json: tensor 'd': expected it in two.safetensors, found no such tensor there"},
       {"a tensor is not listed", map_of(R"("a": "one.safetensors", "c": "two.safetensors")"),
        "one.safetensors: tensor 'b': expected it in weight_map of model.safetensors.index.json, found none"},
       {"a tensor is listed twice", map_of(R"("a": "one.safetensors", "a": "two.safetensors")"), "expected each key once, found 'a' again"},
       {"a tensor is in two shards",
-       [](const fs::path& f) { write_safetensors(f / "two.safetensors", {{"a", at::ones({2})}, {"c", at::ones({4})}}); },
+       [](const fs::path& f) {
+         write_safetensors(f / "two.safetensors", {{"a", at::ones({2})}, {"c", at::ones({4})}});
+       },
        "two.safetensors: tensor 'a': expected it in one.safetensors alone, where the index has it, found another one here"},
       {"a shard is cut", [](const fs::path& f) { fs::resize_file(f / "two.safetensors", fs::file_size(f / "two.safetensors") - 1); },
        "two.safetensors: tensor 'c': data_offsets: expected end at most 15"},
@@ -201,7 +207,8 @@ TEST_CASE("scales that do not fit their matrix are refused") {
              Contains("tensor 'w_scale_inv': expected shape [2, 3] for blocks of 128 x 128, found [3, 2]"));
   CHECK_THAT(with({{"w", fp8}, {"w_scale_inv", at::ones({2, 3}, at::kInt)}}), Contains("expected scales in F32, BF16 or F16, found I32"));
   CHECK_THAT(with({{"w", fp8[0]}, {"w_scale_inv", at::ones({3})}}), Contains("expected F8_E4M3 with two dimensions, found 1"));
-  CHECK_THAT(with({{"w", fp8.to(at::kFloat).to(at::kFloat8_e5m2)}}), Contains("expected 8-bit floats of the type F8_E4M3") && Contains("F8_E5M2"));
+  CHECK_THAT(with({{"w", fp8.to(at::kFloat).to(at::kFloat8_e5m2)}}),
+             Contains("expected 8-bit floats of the type F8_E4M3") && Contains("F8_E5M2"));
 }
 
 TEST_CASE("every floating type is read as fp32 in pieces as in one") {

@@ -178,7 +178,12 @@ TEST_CASE("a head that a tied model's file holds must be the embedding") {
   CHECK_THROWS_WITH(load_model(folder.path()),
                     Catch::Contains("tensor 'lm_head.weight': expected the values of model.embed_tokens.weight, because config.json has "
                                     "tie_word_embeddings true, found others"));
-  write_changed("qwen2_tied", [](Named& t) { t["lm_head.weight"] = at::zeros({2, 3}); }, folder.path());
+  write_changed(
+      "qwen2_tied",
+      [](Named& t) {
+        t["lm_head.weight"] = at::zeros({2, 3});
+      },
+      folder.path());
   CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("tensor 'lm_head.weight': expected shape"));
 }
 
