@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxSmallFile = uint64_t{1} << 20;
+constexpr int64_t kPieceElements = 1 << 20;
 constexpr const char* kOwnTokenizer = "cohort_tokenizer.json";  // text::kTokenizerFile
 
 struct Companion {
@@ -129,9 +130,10 @@ class Tensors {
 
  private:
   at::Tensor values(const std::string& name, at::ScalarType dtype) const {
-    const at::Tensor values = files_.load(name).to(dtype);
-    if (!at::isfinite(values).all().item<bool>())
-      throw InputError(fmt::format("{}: expected finite values in {}, found NaN or infinity", files_.place(name), dtype_name(dtype)));
+    const at::Tensor values = files_.load(name).to(dtype).contiguous();
+    for (const at::Tensor& piece : values.view({-1}).split(kPieceElements))  // what isfinite makes is as large as what it is given
+      if (!at::isfinite(piece).all().item<bool>())
+        throw InputError(fmt::format("{}: expected finite values in {}, found NaN or infinity", files_.place(name), dtype_name(dtype)));
     return values;
   }
 

@@ -40,8 +40,9 @@ struct Exported {
 };
 
 /// Writes `target`: config.json, weights with their published names, companions. Tensors go from file to file one at a time, so memory is
-/// that of the largest. As published, each keeps its type and its bytes; F8_E4M3 becomes the type of config.json, and what a run has
-/// trained in fp32 becomes the type of the model that it began from. A tied head is not stored, nor are layers for multi-token prediction.
+/// that of the largest, in both types where they differ. As published, each keeps its type and its bytes; F8_E4M3 becomes the type of
+/// config.json, and what a run has trained in fp32 becomes the type of the model that it began from. A tied head is not stored, nor are
+/// layers for multi-token prediction.
 ///
 /// All or nothing: everything is written into a folder beside `target`, made durable and renamed. InputError when `target` is anything but
 /// missing or an empty folder, or when the source is not a whole model; nothing is left then.
