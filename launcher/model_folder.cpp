@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/base/text_util.h"
 #include "core/model/end_tokens.h"
 #include "core/model/weights_io.h"
@@ -18,12 +19,21 @@ namespace {
 
 bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
 
+/// Token ids and texts can be had of a folder whose chat template cannot be used.
+bool writes_conversations(const text::Tokenizer& tokenizer) {
+  try {
+    return tokenizer.chat_template() != nullptr;
+  } catch (const InputError& error) {
+    log_warn("no questions and messages: {}", error.problems().front());
+    return false;
+  }
+}
+
 void check_tokenizer(const ModelFolder& m, const std::string& folder) {
   const int64_t vocabulary = m.model->architecture().vocab_size;
   if (vocabulary < m.tokenizer->vocabulary_size())
     throw InputError(
         fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
-  m.model->set_missing_tokens(m.tokenizer->missing_ids());
   if (m.prompt_template)
     m.prompt_template->render(m.prompt_template->is_conversation() ? "?" : "", *m.tokenizer);  // throws where they do not fit
 }
@@ -43,6 +53,10 @@ text::PromptConfig folder_prompt(const std::string& folder, const std::string& t
   return prompt;
 }
 
+void ModelFolder::mask_missing_tokens() {
+  if (tokenizer) model->set_missing_tokens(tokenizer->missing_ids());
+}
+
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name, model::ComputeType type) {
   ModelFolder result;
   const text::PromptConfig prompt = folder_prompt(folder, template_name);
@@ -50,6 +64,7 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
   result.prompt_template = text::make_prompt_template(prompt, *result.tokenizer);
   result.model = model::load_model(folder, type);
   check_tokenizer(result, folder);
+  result.mask_missing_tokens();
   result.end_ids = result.tokenizer->end_ids();
   return result;
 }
@@ -58,12 +73,11 @@ ModelFolder load_published_folder(const std::string& folder, const std::string& 
                                   bool with_tokenizer) {
   ModelFolder result;
   if (with_tokenizer && (!template_name.empty() || text::has_tokenizer(folder))) result.tokenizer = text::load_tokenizer(folder);
-  if (result.tokenizer && (!template_name.empty() || has_file(folder, "cohort_model.json")))
+  if (result.tokenizer && (!template_name.empty() || has_file(folder, "cohort_model.json") || writes_conversations(*result.tokenizer)))
     result.prompt_template = text::make_prompt_template(folder_prompt(folder, template_name), *result.tokenizer);
   result.model = model::load_model(folder, type);
   if (result.tokenizer) check_tokenizer(result, folder);
-  result.end_ids = result.tokenizer ? result.tokenizer->end_ids() : std::vector<int32_t>();
-  if (result.end_ids.empty()) result.end_ids = model::read_end_tokens(folder, result.model->architecture().vocab_size);
+  result.end_ids = result.tokenizer ? result.tokenizer->end_ids() : model::read_end_tokens(folder, result.model->architecture().vocab_size);
   return result;
 }
 

@@ -19,6 +19,8 @@ struct ModelFolder {
   std::optional<text::PromptTemplate> prompt_template;  ///< none where none is named, of load_published_folder
   std::vector<int32_t> end_ids;                         ///< an answer ends at any of them
 
+  /// Ids without a token are never sampled from now on. Not where a model is scored: its probabilities then are others.
+  void mask_missing_tokens();
   int64_t positions() const { return model->architecture().max_position_embeddings; }
 };
 

@@ -1,6 +1,8 @@
 #include "launcher/program.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -45,6 +47,12 @@ void check_command(const CLI::App& program, const std::string& name) {
                          ", found \"" + printable(name) + "\"");
 }
 
+/// What is still buffered would be lost without a word when the process ends.
+void flush_standard_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    throw Fault(std::string("standard output: cannot be written: ") + std::strerror(errno));
+}
+
 int parse_and_run(int argc, const char* const* argv, comm::Communicator& world) {
   CLI::App program{"Trains reasoning models the way DeepSeek-R1 was trained, on one process or on many (mpirun -n N cohort …).", "cohort"};
   Action action;
@@ -55,7 +63,9 @@ int parse_and_run(int argc, const char* const* argv, comm::Communicator& world) 
   } catch (const CLI::ParseError& error) {
     return report(program, error, world.rank() == 0);
   }
-  return action(world);
+  const int code = action(world);
+  flush_standard_output();
+  return code;
 }
 
 int run_on(comm::Communicator& world, int argc, const char* const* argv) {

@@ -73,6 +73,8 @@ std::vector<int32_t> conversation_ids(const PromptRow& row, const ModelFolder& f
   if (chat == nullptr) throw InputError(row.where + ": messages: expected a model folder with a chat template, found none");
   text::ChatOptions options = text::chat_options(tokenizer);
   options.add_generation_prompt = true;
+  options.today = text::local_date();
+  if (const auto kwargs = row.value.find("chat_template_kwargs"); kwargs != row.value.end()) options.variables = *kwargs;
   try {
     return text::encode_chat(chat->render(row.value.at("messages"), options), tokenizer);
   } catch (const InputError& error) {

@@ -3,7 +3,8 @@
 ///
 ///   {"ids": [1, 2, 3]}     token ids as they stand: needs no tokenizer
 ///   {"text": "…"}          text as `tokenizers` reads it: names of special tokens are those tokens
-///   {"messages": […]}      a conversation, written by the folder's chat template up to the beginning of an answer
+///   {"messages": […]}      a conversation, written by the folder's chat template up to the beginning of an answer;
+///                          beside it "chat_template_kwargs"
 ///   {"question": "…"}      put into the prompt template of the folder, or the one of --template
 ///
 /// A row has exactly one of these keys; other keys are left alone, so that files may carry their own marks.

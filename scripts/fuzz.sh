@@ -39,7 +39,7 @@ fuzz_one() {
 export -f fuzz_one
 export fuzzer findings seconds seed
 echo "fuzz: $seconds s each, seed $seed"
-if printf '%s\n' ${@:-$known} | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one {}'; then
+if printf '%s\n' ${@:-$known} | xargs -P "${COHORT_JOBS:-$(nproc)}" -I{} bash -c 'fuzz_one {}'; then
   echo "fuzz: no finding"
 else
   echo "fuzz: findings, see above; their inputs are in $findings" >&2

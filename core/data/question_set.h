@@ -109,6 +109,10 @@ class QuestionSet {
   /// Positions until the set repeats, but for the order of rows; 0: it does not, as a mix without a size.
   uint64_t size() const;
 
+  /// Positions from 0 on that ask no question of files twice; 0 for generated tasks. Of a mix it ends with the source that is through
+  /// first.
+  uint64_t positions_without_repeat() const;
+
   /// Questions of files, of all sources one after the other; 0 for generated tasks.
   uint64_t rows() const;
   /// The question of a row, in the files' order; its id is `row`.

@@ -243,7 +243,8 @@ records::Question verl_question(const json& row, const std::string& where) {
 /// The final answer of a worked solution, or the text itself where nothing marks one.
 std::string final_answer(const std::string& text) {
   const size_t mark = text.rfind("####");
-  if (mark != std::string::npos) return std::string(text::trim(std::string_view(text).substr(mark + 4)));
+  const std::string_view marked = mark == std::string::npos ? std::string_view() : text::trim(std::string_view(text).substr(mark + 4));
+  if (!marked.empty() && marked.find('\n') == std::string_view::npos) return std::string(marked);  // more lines: it is a heading
   return text::last_boxed(text).value_or(std::string(text::trim(text)));
 }
 
@@ -340,9 +341,9 @@ RowFormat format_of(const json& row, const std::string& where) {
            "hidden tests (test, entry_point), which need a sandbox to run code: this build has none");
   if (has("prompt") && has("reward_model")) return RowFormat::kVerl;
   if (has("problem")) return RowFormat::kMath;
+  if (has("question") && has("ground_truth")) return RowFormat::kTrl;
   if (has("question") && has("answer")) return RowFormat::kGsm8k;
   if (has("messages") || has("conversations")) return RowFormat::kMessages;
-  if (has("question") && has("ground_truth")) return RowFormat::kTrl;
   if (has("prompt")) return RowFormat::kTrl;
   refuse(where,
          "question and answer (gsm8k), prompt, data_source and reward_model (verl), problem and answer (math), prompt or question and "

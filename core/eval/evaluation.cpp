@@ -43,7 +43,8 @@ void add_votes(std::vector<records::Group>& groups, const text::PromptTemplate& 
     for (records::Sample& sample : *group.mutable_samples()) {
       const std::span<const int32_t> ids(sample.response_ids().data(), static_cast<size_t>(sample.response_ids_size()));
       // What a model of bytes writes need not be UTF-8, and a text of a record must be.
-      sample.set_vote(text::replace_invalid(reward::vote_of(group.question(), text::parse_completion(prompt_template, tokenizer, ids).answer)));
+      sample.set_vote(
+          text::replace_invalid(reward::vote_of(group.question(), text::parse_completion(prompt_template, tokenizer, ids).answer)));
     }
   }
 }

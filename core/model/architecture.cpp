@@ -118,6 +118,13 @@ void Architecture::check(const std::string& where) const {
             fmt::format("a divisor of {} heads", num_attention_heads), std::to_string(num_key_value_heads));
     require(head_dim % 2 == 0, "head_dim", "even and positive", std::to_string(head_dim));
   }
+  // Two tables of half as many cosines and sines.
+  const int64_t rotary = uses_mla() ? qk_rope_head_dim : head_dim;
+  require(max_position_embeddings < 0 || rotary < 0 || max_position_embeddings > 1 << 24 || rotary > 1 << 16 ||
+              max_position_embeddings * rotary <= int64_t{1} << 28,
+          "max_position_embeddings",
+          fmt::format("at most {} with rotary parts of {}", (int64_t{1} << 28) / std::max<int64_t>(1, rotary), rotary),
+          std::to_string(max_position_embeddings));
   in_range("num_nextn_predict_layers", num_nextn_predict_layers, 0, 1 << 10);
   in_range("n_routed_experts", n_routed_experts, 0, 1 << 16);
   if (n_routed_experts > 0) {

@@ -174,6 +174,12 @@ std::vector<std::string> copy_companions(const std::string& from, const std::str
   return copied;
 }
 
+void check_companions(const std::string& folder) {
+  const Folder source(folder);
+  for (const Companion& companion : kCompanions)
+    if (source.has(companion.name)) source.read(companion.name, companion.max_bytes);
+}
+
 at::ScalarType published_dtype(const std::string& folder) {
   const Folder files(folder);
   const auto trained = string_in(files, kTrainedFile, "dtype");

@@ -23,6 +23,9 @@ std::vector<std::string> copy_companions(const std::string& from, const std::str
 /// The type in which a model was published: "dtype" of kTrainedFile where a run has written it, else torch_dtype or dtype of config.json;
 /// fp32 where neither says. InputError for others than float32, bfloat16 and float16.
 at::ScalarType published_dtype(const std::string& folder);
+
+/// InputError when a file that copy_companions() would copy cannot be read.
+void check_companions(const std::string& folder);
 /// "float32", "bfloat16", "float16".
 const char* dtype_name(at::ScalarType dtype);
 

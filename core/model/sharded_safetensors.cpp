@@ -204,11 +204,6 @@ uint64_t ShardedSafetensors::bytes_read(const std::string& name) const {
   return found == read_.end() ? 0 : found->second;
 }
 
-bool has_weights(const std::string& folder) {
-  const Folder opened(folder);
-  return opened.has(kSingle) || opened.has(kIndex);
-}
-
 std::vector<std::string> weight_file_names(const std::string& folder) {
   const Folder opened(folder);
   if (!opened.has(kIndex)) return {kSingle};

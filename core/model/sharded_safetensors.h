@@ -69,9 +69,6 @@ class ShardedSafetensors {
   mutable std::mutex mutex_;
   mutable std::map<std::string, uint64_t> read_;  // guarded by mutex_
 };
-
-/// Whether the folder has weights, whatever is in them.
-bool has_weights(const std::string& folder);
 /// Names of the files with tensors, and of the index where there is one.
 std::vector<std::string> weight_file_names(const std::string& folder);
 

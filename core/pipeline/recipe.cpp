@@ -149,7 +149,8 @@ class Contents {
   }
   std::string of_tokenizer(const std::string& folder) {
     std::string hashes;
-    for (const char* name : {text::kTokenizerFile, text::kPublishedTokenizerFile, "tokenizer_config.json", "generation_config.json"})
+    for (const char* name : {text::kTokenizerFile, text::kPublishedTokenizerFile, "tokenizer_config.json", "chat_template.jinja",
+                             "generation_config.json", "config.json"})
       if (std::filesystem::exists(folder + "/" + name)) hashes += (hashes.empty() ? "" : " ") + of_file(folder + "/" + name);
     return hashes;
   }

@@ -12,6 +12,7 @@
 #include "core/config/yaml_reader.h"
 #include "core/config/yaml_writer.h"
 #include "core/data/prompt.h"
+#include "core/model/published_folder.h"
 #include "core/model/weights_io.h"
 #include "core/pipeline/recipe.h"
 #include "core/pipeline/stage_graph.h"
@@ -184,6 +185,8 @@ void RecipeCheck::check_start() {
   std::error_code ignored;
   try {
     model::check_model_folder(folder);
+    model::published_dtype(folder);   // both are needed when a stage is done,
+    model::check_companions(folder);  // and that is no time to find them wrong
     const bool own = std::filesystem::exists(folder + "/" + text::kTokenizerFile, ignored);
     if (!own && recipe_.tokenizer.type != "model" && text::has_tokenizer(folder))
       return problem("tokenizer.type", "model, because the model of model.path has a tokenizer.json", recipe_.tokenizer.type);

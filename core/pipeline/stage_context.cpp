@@ -59,7 +59,7 @@ std::vector<records::Group> answered_by_team(const StageContext& c, model::Causa
                                              const data::DataConfig& data, int64_t count, const char* purpose,
                                              const reward::Scorer& scorer) {
   const data::QuestionSet questions(data, c.seed(), data::prompt_length(prompt_template, c.tokenizer));
-  const uint64_t there_are = questions.size() > 0 ? questions.size() : questions.rows();
+  const uint64_t there_are = data.from_files() ? questions.positions_without_repeat() : questions.size();
   if (there_are > 0) count = std::min(count, static_cast<int64_t>(there_are));  // no question twice
   const int64_t begin = count * c.team.index() / c.team.size(), end = count * (c.team.index() + 1) / c.team.size();
   auto mine = eval::ask(questions, begin, end, 0, prompt_template, c.tokenizer);

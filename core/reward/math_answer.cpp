@@ -43,7 +43,16 @@ void replace_command(std::string& text, std::string_view command, std::string_vi
   text = result;
 }
 
-/// The inside of \text{…} and the like without them. At the end of a longer answer it is a unit, and goes.
+/// Whether what stands in braces behind a number is its unit: "10\text{ cm}", but neither "\text{A}, \text{B}" nor "10\text{ AM}".
+bool may_be_unit(std::string_view text, size_t at, size_t open, size_t end) {
+  const std::string_view before = text::trim(text.substr(0, at)), inside = text::trim(text.substr(open + 1, end - open - 2));
+  if (before.empty() || std::string_view("0123456789})$").find(before.back()) == std::string_view::npos) return false;
+  for (const std::string_view half : {"AM", "PM", "am", "pm", "a.m.", "p.m.", "A.M.", "P.M."})
+    if (inside == half) return false;
+  return true;
+}
+
+/// The inside of \text{…} and the like without them. A unit at the end of a number goes.
 void open_texts(std::string& text) {
   for (const std::string_view command : {"\\text{", "\\mbox{", "\\textbf{", "\\mathbf{", "\\mathrm{", "\\textrm{"}) {
     size_t from = 0;
@@ -51,7 +60,7 @@ void open_texts(std::string& text) {
       const size_t open = at + command.size() - 1;
       const size_t end = text::behind_braces(text, open);
       if (end == std::string::npos) return;
-      const bool unit = at > 0 && end == text.size() && command != "\\textbf{" && command != "\\mathbf{";
+      const bool unit = end == text.size() && command != "\\textbf{" && command != "\\mathbf{" && may_be_unit(text, at, open, end);
       text = text.substr(0, at) + (unit ? "" : text.substr(open + 1, end - open - 2)) + text.substr(end);
       from = at;
     }

@@ -37,14 +37,18 @@ Outcome verify_exact(std::string_view ground_truth, std::string_view answer) {
   return decide(text::trim(answer) == text::trim(ground_truth));
 }
 
+/// More than any answer has: making the spelling one takes up to the square of the length.
+constexpr size_t kMaxMathBytes = 4096;
+
 /// A number may stand anywhere in an answer without a box, as for `number`.
 Outcome verify_math(std::string_view ground_truth, std::string_view answer) {
   const std::optional<std::string> box = text::last_boxed(answer);
   const std::string wanted = normalised_math(text::last_boxed(ground_truth).value_or(std::string(ground_truth)));
   if (wanted.empty()) return records::UNDECIDED;
-  if (normalised_math(box.value_or(std::string(answer))) == wanted) return records::CORRECT;
+  const bool too_long = (box ? box->size() : answer.size()) > kMaxMathBytes;
+  if (!too_long && normalised_math(box.value_or(std::string(answer))) == wanted) return records::CORRECT;
   Decimal number;
-  if (box || parse_decimal(ground_truth, number) != NumberStatus::kFound) return records::WRONG;
+  if (box || parse_decimal(ground_truth, number) != NumberStatus::kFound) return too_long ? records::UNDECIDED : records::WRONG;
   return verify_number(ground_truth, answer);
 }
 
@@ -187,14 +191,17 @@ std::string vote_of(const records::Question& question, std::string_view answer) 
   const bool math = question.verifier() == "math";
   if (!math && question.verifier() != "number") return std::string(text::trim(answer));
   if (math) {
-    if (const std::optional<std::string> box = text::last_boxed(answer)) return normalised_math(*box);
+    const std::optional<std::string> box = text::last_boxed(answer);
+    if (box) return box->size() > kMaxMathBytes ? std::string() : normalised_math(*box);
   }
   Decimal number;
   const bool plain = parse_decimal(question.ground_truth(), number) == NumberStatus::kFound;
-  if (plain && last_decimal(answer, number) == NumberStatus::kFound)
-    return (number.negative ? "-" : "") + (number.whole.empty() ? "0" : number.whole) +
-           (number.fraction.empty() ? "" : "." + number.fraction);
-  return math ? normalised_math(answer) : std::string();
+  if (plain && last_decimal(answer, number) == NumberStatus::kFound) {
+    const std::string digits =
+        (number.negative ? "-" : "") + (number.whole.empty() ? "0" : number.whole) + (number.fraction.empty() ? "" : "." + number.fraction);
+    return math ? normalised_math(digits) : digits;
+  }
+  return math && answer.size() <= kMaxMathBytes ? normalised_math(answer) : std::string();
 }
 
 const std::vector<std::string>& verifier_names() {

@@ -20,8 +20,8 @@
 ///   refusal      "refuse"              the answer refuses (a phrase of a fixed list: "can't help", "不能", …)
 ///                "comply"              it does not, and has at least two words
 ///
-/// An empty answer is WRONG. An answer over 64 KiB is UNDECIDED. A ground truth that does not fit its verifier is UNDECIDED.
-/// The time is linear in the length of the answer.
+/// An empty answer is WRONG. An answer over 64 KiB, for math a box or a text to compare of over 4 KiB, is UNDECIDED. A ground truth
+/// that does not fit its verifier is UNDECIDED. The time is linear in the length of the answer, but for those 4 KiB.
 
 #include <string>
 #include <string_view>
@@ -37,8 +37,8 @@ records::Outcome verify(std::string_view name, std::string_view ground_truth, st
 /// By question.verifier().
 records::Outcome verify(const records::Question& question, std::string_view answer);
 
-/// What an answer counts as in a majority vote: equal for answers that the verifier holds to be the same. Of numbers and mathematics the
-/// value or normalised text, of others the text. "" for no answer: it does not vote.
+/// What an answer counts as in a majority vote: of numbers and mathematics the value or normalised text, so that answers which the
+/// verifier holds to be the same vote for the same; of others the text. "" for no answer: it does not vote.
 std::string vote_of(const records::Question& question, std::string_view answer);
 
 const std::vector<std::string>& verifier_names();

@@ -111,7 +111,7 @@ std::string_view find_think(std::string_view text, const PromptTemplate& prompt_
   const std::string_view open = kThinkOpen;
   size_t first = text.find(open);
   if (first != std::string_view::npos) first += open.size();
-  if (prompt_template.opens_think()) first = 0;
+  if (prompt_template.opens_think(text)) first = 0;
   if (first == std::string_view::npos) return {};
   size_t last = text.find(kThinkClose, first);
   if (prompt_template.structure() == Structure::kThinkAnswer) last = std::min(last, text.find(kAnswerOpen, first));
@@ -125,7 +125,7 @@ struct Place {
 
 constexpr std::string_view kHashMarks = "####";
 
-/// The last \boxed{…} with balanced braces; everything before it where there is none.
+/// The last \boxed{…}; everything is before it where there is none, or its braces do not close.
 Place find_box(std::string_view text) {
   constexpr std::string_view kOpen = "\\boxed{";
   const size_t open = text.rfind(kOpen);
@@ -151,7 +151,7 @@ bool has_place(Structure structure) { return structure == Structure::kBoxed || s
 std::string_view find_answer(std::string_view text, Structure structure) {
   constexpr size_t kNone = std::string_view::npos;
   if (structure == Structure::kText) return trim(text);
-  if (has_place(structure)) return find_place(text, structure).answer;
+  if (structure == Structure::kHashes) return find_hashes(text).answer;
   if (structure == Structure::kThinkText) {
     const std::string_view close = kThinkClose;
     const size_t end = text.rfind(close);
@@ -186,7 +186,7 @@ bool answers_in_place(std::string_view text, Structure structure) {
   if (place.answer.empty() || trim(place.before).empty()) return false;
   const std::string_view allowed_after = structure == Structure::kBoxed ? " \t\r\n.$\\)]" : " \t\r\n";
   return place.after.find_first_not_of(allowed_after) == std::string_view::npos &&
-         (structure == Structure::kBoxed || count(text, kHashMarks) == 1);
+         count(text, structure == Structure::kBoxed ? "\\boxed" : kHashMarks) == 1;
 }
 
 bool is_well_formed(std::string_view text, const PromptTemplate& prompt_template) {
@@ -195,9 +195,12 @@ bool is_well_formed(std::string_view text, const PromptTemplate& prompt_template
     case Structure::kText:
       return split_by_tags(text, {}, parts) && !parts[0].empty();
     case Structure::kThinkText:
-      if (prompt_template.opens_think()) return split_by_tags(text, {kThinkClose}, parts) && !parts[0].empty() && !parts[1].empty();
+      if (prompt_template.opens_think(text)) return split_by_tags(text, {kThinkClose}, parts) && !parts[0].empty() && !parts[1].empty();
       return split_by_tags(text, {kThinkOpen, kThinkClose}, parts) && parts[0].empty() && !parts[1].empty() && !parts[2].empty();
     case Structure::kThinkAnswer:
+      if (prompt_template.opens_think(text))
+        return split_by_tags(text, {kThinkClose, kAnswerOpen, kAnswerClose}, parts) && !parts[0].empty() && parts[1].empty() &&
+               !parts[2].empty() && parts[3].empty();
       return split_by_tags(text, {kThinkOpen, kThinkClose, kAnswerOpen, kAnswerClose}, parts) && parts[0].empty() && !parts[1].empty() &&
              parts[2].empty() && !parts[3].empty() && parts[4].empty();
     case Structure::kBoxed:
@@ -275,6 +278,10 @@ std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turn
   return chat_->render(messages, options);
 }
 
+bool PromptTemplate::opens_think(std::string_view completion) const {
+  return opens_think_ || (may_open_think_ && completion.find(kThinkClose) < completion.find(kThinkOpen));
+}
+
 std::vector<int32_t> PromptTemplate::render(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const {
   if (chat_ == nullptr) throw Fault("the template " + name_ + " writes no conversations");
   return encode_chat(conversation(turns, question, tokenizer), tokenizer);
@@ -310,7 +317,10 @@ bool is_template(std::string_view name) {
 
 PromptTemplate completion_form(const std::string& name) {
   const Conversation* conversation = find_conversation(name);
-  return conversation == nullptr ? find_template(name) : PromptTemplate(name, {}, {}, conversation->structure, false);
+  if (conversation == nullptr) return find_template(name);
+  PromptTemplate form(name, {}, {}, conversation->structure, false);
+  form.may_open_think_ = true;
+  return form;
 }
 
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer) {
@@ -341,7 +351,10 @@ Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view 
     parsed.think = trim(find_place(completion, prompt_template.structure()).before);
   else if (prompt_template.structure() != Structure::kText)
     parsed.think = find_think(completion, prompt_template);
-  parsed.answer = find_answer(completion, prompt_template.structure());
+  if (prompt_template.structure() == Structure::kBoxed)
+    parsed.answer = last_boxed(completion).value_or("");  // as a ground truth is read
+  else
+    parsed.answer = find_answer(completion, prompt_template.structure());
   return parsed;
 }
 
@@ -359,7 +372,7 @@ std::vector<int32_t> render_completion(const PromptTemplate& prompt_template, co
                                        std::string_view answer) {
   std::vector<int32_t> ids;
   if (prompt_template.structure() == Structure::kThinkAnswer) {
-    append_tag(ids, tokenizer, kThinkOpen);
+    if (!prompt_template.opens_think()) append_tag(ids, tokenizer, kThinkOpen);
     append_text(ids, tokenizer, think);
     append_tag(ids, tokenizer, kThinkClose);
     append_tag(ids, tokenizer, kAnswerOpen);

@@ -17,7 +17,7 @@
 ///   model_gsm8k    the same                                                      reasoning, then a line "#### answer" (GSM8K's form)
 ///   model_think    the same                                                      <think>…</think>{answer}; without the opening tag where
 ///                                                                                the chat template writes it
-///   model_r1       the same                                                      <think>…</think><answer>…</answer>
+///   model_r1       the same                                                      <think>…</think><answer>…</answer>; likewise
 ///
 /// The last five are for models with a tokenizer.json. They ask for no form: that is for `system_prompt` and `prompt_examples` to do.
 
@@ -107,7 +107,8 @@ class PromptTemplate {
 
   const std::string& name() const { return name_; }
   Structure structure() const { return structure_; }
-  bool opens_think() const { return opens_think_; }  ///< the prompt ends inside the think block: the completion has no opening tag
+  bool opens_think() const { return opens_think_; }     ///< the prompt ends inside the think block: the completion has no opening tag
+  bool opens_think(std::string_view completion) const;  ///< the same; of completion_form(): where the block closes before it opens
 
  private:
   std::vector<ChatPart> conversation(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const;
@@ -116,7 +117,10 @@ class PromptTemplate {
   std::vector<TemplatePart> before_;
   std::vector<TemplatePart> after_;
   Structure structure_;
+  friend PromptTemplate completion_form(const std::string& name);
+
   bool opens_think_;
+  bool may_open_think_ = false;  ///< of completion_form()
   PromptConfig config_;
   const ChatTemplate* chat_ = nullptr;
 };

@@ -127,7 +127,7 @@ void print_table(const ordered_json& result) {
 }
 
 int64_t question_count(const EvalOptions& options, const data::QuestionSet& questions) {
-  const auto there_are = static_cast<int64_t>(questions.size() > 0 ? questions.size() : questions.rows());
+  const auto there_are = static_cast<int64_t>(options.data.from_files() ? questions.positions_without_repeat() : questions.size());
   const int64_t wanted = options.questions > 0 ? options.questions : there_are > 0 ? there_are : kDefaultQuestions;
   return there_are > 0 ? std::min(wanted, there_are) : wanted;
 }

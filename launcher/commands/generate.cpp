@@ -165,7 +165,9 @@ int run_generate(const GenerateOptions& options, comm::Communicator& world) {
     return kExitDone;
   }
   if (!options.output.empty()) require_other_file("--prompts", options.prompts, options.output);
-  Session(options, load_published_folder(options.model, options.template_name, type, true)).answer_file(world);
+  ModelFolder folder = load_published_folder(options.model, options.template_name, type, true);
+  folder.mask_missing_tokens();
+  Session(options, std::move(folder)).answer_file(world);
   return kExitDone;
 }
 
@@ -175,9 +177,10 @@ void add_generate(CLI::App& program, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = program.add_subcommand("generate", "Ask a trained model: questions typed or piped in, or a JSONL file");
   command->add_option("--model", options->model, "model folder, e.g. runs/r1_mini/stages/r1/model")->required();
-  CLI::Option* prompts = command->add_option(
-      "--prompts", options->prompts,
-      "JSONL; each row {\"question\": …}, put into the prompt template, {\"text\": …} or {\"ids\": […]}, a prompt as it stands");
+  CLI::Option* prompts = command->add_option("--prompts", options->prompts,
+                                             "JSONL; each row {\"question\": …}, put into the prompt template, {\"messages\": […]}, "
+                                             "written by the chat template, {\"text\": …} or "
+                                             "{\"ids\": […]}, a prompt as it stands");
   command->add_option("--output", options->output, "JSONL with text, ids, logprobs, finish_reason per answer; default: standard output")
       ->needs(prompts);
   command->add_option("--template", options->template_name, "prompt template; default: the one the model was trained with")
@@ -192,7 +195,7 @@ void add_generate(CLI::App& program, Action& action) {
       ->capture_default_str();
   add_dtype_option(*command, options->dtype);
   command->footer(
-      "An answer ends at eos_token_id of generation_config.json or config.json where there is one, else at the tokenizer's end token.\n"
+      "An answer ends at an end token of tokenizer_config.json or generation_config.json, or at config.json's where they name none.\n"
       "With --prompts the work is shared among ranks (mpirun -n N), and --output has the same rows in the same order.\n"
       "Examples:\n"
       "  cohort generate --model runs/r1_mini/stages/r1/model\n"

@@ -74,6 +74,7 @@ class Converter {
   nlohmann::ordered_json encode_conversation(const nlohmann::json& row, const std::string& where) const {
     if (options_.offsets) throw InputError(where + ": messages: expected rows of text with --offsets, found a conversation");
     text::ChatOptions chat = text::chat_options(*tokenizer_);
+    chat.today = text::local_date();
     for (const auto& [key, value] : row.items()) {
       if (key == "add_generation_prompt" && value.is_boolean()) {
         chat.add_generation_prompt = value.get<bool>();

@@ -10,6 +10,9 @@ if [ -z "${COHORT_DATA:-}" ]; then
 fi
 COHORT_DATA=$(cd "$COHORT_DATA" && pwd)
 export COHORT_DATA
+for needed in configs/{deepseek-v3,qwen2.5-0.5b,qwen2.5-1.5b,qwen3-30b-a3b}.json tokenizers/{qwen2.5,qwen3,deepseek_r1} gsm8k math math500 aime24; do
+  [ -e "$COHORT_DATA/$needed" ] || { echo "skipped: no $needed in $COHORT_DATA (tests/README.md, real data)"; exit 77; }
+done
 
 model() { # FOLDER CONFIG TOKENIZER NUMBERS
   local folder=$work/models/$1 tokenizer=$COHORT_DATA/tokenizers/$3

@@ -19,9 +19,11 @@
 #include "core/base/json.h"
 #include "core/config/yaml_reader.h"
 #include "core/config/yaml_writer.h"
+#include "core/data/parquet.h"
 #include "core/data/row_reader.h"
 #include "core/model/architecture.h"
 #include "core/model/safetensors.h"
+#include "core/model/sharded_safetensors.h"
 #include "core/text/chat/chat_template.h"
 #include "core/text/template.h"
 #include "core/text/tokenizer.h"
@@ -115,7 +117,7 @@ void run_config_json(const std::string& input) {
 
 Inputs config_json_seeds() {
   Inputs seeds;
-  for (const char* model : {"deepseek_v3", "deepseek_v3_plain", "qwen2_tied", "qwen2_untied", "qwen3_moe"})
+  for (const char* model : {"deepseek_v3", "deepseek_v2_lite", "llama_scaled", "qwen2_tied", "qwen2_yarn", "qwen3_tied", "qwen3_moe"})
     seeds.push_back(source_file(std::string("tests/golden/model/") + model + "/config.json"));
   return seeds;
 }
@@ -136,6 +138,10 @@ Inputs jsonl_seeds() {
           "\"q\"}], \"reward_model\": {\"ground_truth\": \"72\"}, \"extra_info\": {\"verifier\": \"number\", \"language\": \"zh\", "
           "\"answer\": \"a\\n#### 72\"}}\r\n\n{\"prompt\": \"q\", \"data_source\": \"x\", \"reward_model\": {\"ground_truth\": 7}}\n"};
 }
+
+void run_parquet(const std::string& path) { data::read_rows(path, data::RowFormat::kAuto, true); }
+
+Inputs parquet_seeds() { return {source_file("tests/golden/data/trl.parquet"), source_file("tests/golden/data/rows.parquet")}; }
 
 void run_tokenizer(const std::string& folder) {
   const auto tokenizer = text::load_tokenizer(folder);
@@ -214,6 +220,21 @@ std::string mutate_safetensors(Mutator& mutator, const std::string& input, const
   return safetensors_bytes(mutator.mutate(header, header_of(other)), input.substr(sizeof(uint64_t) + header.size()));
 }
 
+/// The index beside two shards that stay as they are.
+std::function<void(const std::string&)> weights_index() {
+  const auto index = std::make_shared<InputFile>("model.safetensors.index.json");
+  const auto shard = [&](const std::string& name, const std::string& tensor) {
+    std::ofstream(index->folder() + "/" + name, std::ios::binary)
+        << safetensors_bytes("{\"" + tensor + "\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", std::string(8, '\1'));
+  };
+  shard("a.safetensors", "x"), shard("b.safetensors", "y");
+  return [index](const std::string& input) {
+    index->put(input);
+    const model::ShardedSafetensors weights(index->folder());
+    for (const auto& [name, unused] : weights.tensors()) weights.load(name);
+  };
+}
+
 }  // namespace
 
 std::vector<Target> targets() {
@@ -223,7 +244,7 @@ std::vector<Target> targets() {
   const Inputs keys = {"\"model_type\"", "\"deepseek_v3\"",    "\"qwen2\"",   "\"rope_scaling\"", "\"yarn\"",
                        "\"llama3\"",     "\"q_lora_rank\"",    "\"n_group\"", "\"head_dim\"",     "\"tie_word_embeddings\"",
                        "\"vocab_size\"", "\"mlp_only_layers\""};
-  return {
+  std::vector<Target> all = {
       {"yaml", run_yaml, yaml_seeds, kYamlWords},
       {"json", [](const std::string& input) { parse_json(input, "fuzz.json"); },
        [] { return Inputs{"{\"a\": [1, -2.5e3, null, \"\\u00e9\"]}"}; }, kJsonWords},
@@ -242,7 +263,16 @@ std::vector<Target> targets() {
                                                                  "macro ", "namespace(", "|",      "loop.index", "range(9999999)",
                                                                  "*",      "**",         "[::-1]", "is defined", "tojson"}},
       {"safetensors", on_file("model.safetensors", run_safetensors), safetensors_seeds, with(kJsonWords, tensors), mutate_safetensors},
+      {"weights_index", weights_index(),
+       [] { return Inputs{R"({"metadata": {"total_size": 16}, "weight_map": {"x": "a.safetensors", "y": "b.safetensors"}})"}; },
+       with(kJsonWords, {"\"weight_map\"", "\"a.safetensors\"", "\"b.safetensors\"", "\"x\"", "\"y\"", "../", "/dev/zero"})},
   };
+  if (data::has_parquet())
+    all.push_back({"parquet",
+                   on_file("rows.parquet", run_parquet),
+                   parquet_seeds,
+                   {std::string("PAR1"), std::string("\x15\0", 2), "\xff\xff\xff\x7f"}});
+  return all;
 }
 
 }  // namespace cohort::fuzz

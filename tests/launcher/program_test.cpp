@@ -24,15 +24,17 @@ namespace {
 /// Sends standard output and error to nowhere while it lives.
 class Silence {
  public:
-  Silence() : output_(dup(STDOUT_FILENO)), error_(dup(STDERR_FILENO)) {
+  explicit Silence(const char* output = "/dev/null") : output_(dup(STDOUT_FILENO)), error_(dup(STDERR_FILENO)) {
     std::fflush(nullptr);
-    const int nowhere = open("/dev/null", O_WRONLY);
-    dup2(nowhere, STDOUT_FILENO);
+    const int target = open(output, O_WRONLY), nowhere = open("/dev/null", O_WRONLY);
+    dup2(target, STDOUT_FILENO);
     dup2(nowhere, STDERR_FILENO);
+    close(target);
     close(nowhere);
   }
   ~Silence() {
     std::fflush(nullptr);
+    std::clearerr(stdout);
     dup2(output_, STDOUT_FILENO);
     dup2(error_, STDERR_FILENO);
     close(output_);
@@ -46,8 +48,8 @@ class Silence {
   int error_;
 };
 
-int run(std::vector<const char*> arguments) {
-  const Silence silence;
+int run(std::vector<const char*> arguments, const char* output = "/dev/null") {
+  const Silence silence(output);
   arguments.insert(arguments.begin(), "cohort");
   return run_program(static_cast<int>(arguments.size()), arguments.data());
 }
@@ -128,6 +130,12 @@ TEST_CASE("exit codes: 0 when done, 2 for what the user can mend") {
   CHECK(run({"train", good.c_str(), "--from-stage", "zreo"}) == 2);
   CHECK(run({"generate", "--model", "/nowhere"}) == 2);
   CHECK(run({"eval", "--model", "/nowhere"}) == 2);
+}
+
+TEST_CASE("an output that cannot be written is a fault") {
+  const std::string good = test::source_path("configs/smoke.yaml");
+  CHECK(run({"plan", good.c_str()}, "/dev/full") == 1);
+  CHECK(run({"plan", good.c_str()}) == 0);
 }
 
 TEST_CASE("a wrong environment is refused before anything is written") {

@@ -27,9 +27,10 @@ class ConfigKeys {
   /// The same for a key that says again what others have said.
   void agrees(const char* key, int64_t value, const char* with);
 
-  bool has(const char* key);                          ///< present and not null; known from now on
-  const nlohmann::json& at(const char* key);          ///< of a key that it has
-  void ignore(const std::vector<const char*>& keys);  ///< known, and without influence on the computation
+  bool has(const char* key);                                           ///< present and not null; known from now on
+  bool names(const char* key) const { return object_.contains(key); }  ///< present, null or not
+  const nlohmann::json& at(const char* key);                           ///< of a key that it has
+  void ignore(const std::vector<const char*>& keys);                   ///< known, and without influence on the computation
 
   const std::string& where() const { return where_; }
   void bad(const char* key, const std::string& expected, const nlohmann::json& found);

@@ -104,8 +104,11 @@ void refuse_sliding_window(ConfigKeys& keys, const Architecture& a, bool all_lay
   keys.flag("use_sliding_window", used, Need::kOptional);
   keys.integer("sliding_window", window, Need::kOptional);
   keys.integer("max_window_layers", first_layer, Need::kOptional);
+  if (used && !keys.names("sliding_window"))
+    return keys.bad("use_sliding_window", "sliding_window beside it, as transformers has a window of its own without it", true);
   const bool cuts = window > 0 && window < a.max_position_embeddings;
-  if (used && cuts && (all_layers || first_layer < a.num_hidden_layers))
+  const bool which = keys.has("max_window_layers");  // without it transformers counts up to a layer of its own choice
+  if (used && cuts && (all_layers || !which || first_layer < a.num_hidden_layers))
     keys.bad(
         "use_sliding_window",
         fmt::format("false (windows are not supported, and sliding_window {} is within {} positions)", window, a.max_position_embeddings),

@@ -294,7 +294,14 @@ Encoding BpeTokenizer::encode_with_offsets(std::string_view text, bool add_speci
 nlohmann::json BpeTokenizer::to_json() const {
   Hasher hasher;
   hasher.update(files_.tokenizer);
-  return {{"type", "model"}, {"tokenizer.json", "xxh3:" + hasher.hex()}, {"vocabulary_size", vocabulary_size()}, {"end_ids", end_ids()}};
+  Hasher companions;  // chat template, first and filling tokens
+  companions.update(files_.tokenizer_config);
+  companions.update(files_.chat_template);
+  return {{"type", "model"},
+          {"tokenizer.json", "xxh3:" + hasher.hex()},
+          {"companions", "xxh3:" + companions.hex()},
+          {"vocabulary_size", vocabulary_size()},
+          {"end_ids", end_ids()}};
 }
 
 void BpeTokenizer::save(const std::string& folder) const {

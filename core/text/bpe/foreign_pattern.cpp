@@ -35,7 +35,7 @@ std::string differs(std::string_view pattern) {
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i], next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
     if (c == '\\') {
-      if (std::string_view("wWbBhHKGgkRXCNOzZ").find(next) != std::string_view::npos) return std::string("\\") + next;
+      if (std::string_view("wWbBhHvVQEKGgkRXCNOzZ").find(next) != std::string_view::npos) return std::string("\\") + next;
       ++i;
     } else if (in_class) {
       if (c == '&' && next == '&') return "&&";

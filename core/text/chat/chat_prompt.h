@@ -15,7 +15,11 @@ namespace cohort::text {
 /// the BOS. InputError where Tokenizer::encode() has one.
 std::vector<int32_t> encode_chat(const std::vector<ChatPart>& parts, const Tokenizer& tokenizer);
 
-/// With the names of the tokenizer's tokens; "" for one that it does not have.
+/// The date of this machine's clock and zone, for ChatOptions::today.
+std::tm local_date();
+
+/// With the names of the tokenizer's tokens; "" for one that it does not have. Without a date: prompts that are trained on must not depend
+/// on the day.
 ChatOptions chat_options(const Tokenizer& tokenizer);
 
 }  // namespace cohort::text

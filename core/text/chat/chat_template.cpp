@@ -62,6 +62,13 @@ std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder) {
   return std::filesystem::exists(config, ignored) ? from_config(config) : nullptr;
 }
 
+void require_variables(const ChatOptions& options) {
+  if (!options.variables.is_object())
+    throw InputError(std::string("variables: expected an object, found ") + options.variables.type_name());
+  for (const char* taken : {"messages", "add_generation_prompt", "bos_token", "eos_token"})
+    if (options.variables.contains(taken)) throw InputError(fmt::format("variables.{}: expected other names than those of options", taken));
+}
+
 std::string text_of(const std::vector<ChatPart>& parts) {
   std::string text;
   for (const ChatPart& part : parts) text += part.text;

@@ -8,8 +8,10 @@
 /// transformers gives.
 
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,7 @@ struct ChatOptions {
   bool add_generation_prompt = false;
   std::string bos_token, eos_token;                     ///< the tokens' names, for templates that write them
   nlohmann::json variables = nlohmann::json::object();  ///< further ones, as enable_thinking, tools, date_string
+  std::optional<std::tm> today = std::nullopt;          ///< what strftime_now() writes; none: templates do not have it
 };
 
 class ChatTemplate {
@@ -36,7 +39,7 @@ class ChatTemplate {
 
   /// `messages`: [{"role": …, "content": …, …}, …], as the template expects them. Neighbouring parts differ in from_message; none is empty.
   /// InputError where Jinja would raise (raise_exception, an undefined value used, a type that does not fit), and at the limits of the
-  /// interpreter. A function of its arguments alone, but for strftime_now.
+  /// interpreter. A function of its arguments alone.
   virtual std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const = 0;
 
   /// "qwen2.5" …, or "jinja".
@@ -50,6 +53,9 @@ std::unique_ptr<ChatTemplate> make_chat_template(std::string_view source, const 
 /// Of a model's folder: chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of named ones, of which
 /// "default" counts). Null where there is none.
 std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder);
+
+/// InputError unless variables is an object without what ChatOptions says elsewhere.
+void require_variables(const ChatOptions& options);
 
 /// The concatenation.
 std::string text_of(const std::vector<ChatPart>& parts);

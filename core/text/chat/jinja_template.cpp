@@ -1,7 +1,5 @@
 #include "core/text/chat/jinja_template.h"
 
-#include <ctime>
-
 #include "core/base/error.h"
 #include "core/base/text_util.h"
 #include "core/text/jinja/template.h"
@@ -33,6 +31,7 @@ class JinjaTemplate final : public ChatTemplate {
 
   std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const override {
     if (!messages.is_array()) throw InputError(where_ + ": expected a list of messages, found " + messages.type_name());
+    require_variables(options);
     for (const nlohmann::json& message : messages)
       for (const auto& [key, value] : message.items()) refuse_unordered(key, value);
     nlohmann::ordered_json variables = {{"messages", messages}, {"add_generation_prompt", options.add_generation_prompt}};
@@ -42,13 +41,10 @@ class JinjaTemplate final : public ChatTemplate {
     }
     for (const char* absent : {"tools", "documents"})
       if (!variables.contains(absent)) variables[absent] = nullptr;
-    const std::time_t now = std::time(nullptr);
-    std::tm today{};
-    localtime_r(&now, &today);
     std::vector<std::pair<std::string, std::string>> names;  // transformers leaves undefined what the tokenizer does not have
     if (!options.bos_token.empty()) names.emplace_back("bos_token", options.bos_token);
     if (!options.eos_token.empty()) names.emplace_back("eos_token", options.eos_token);
-    return parts_of(template_.render(names, variables, today));
+    return parts_of(template_.render(names, variables, options.today));
   }
 
   std::string_view name() const override { return "jinja"; }

@@ -35,13 +35,13 @@ void render_llama3(const Conversation& conversation, PartWriter& out) {
   write_generation_prompt(conversation, out);
 }
 
-/// strftime_now("%d %b %Y").
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  if (localtime_r(&now, &parts) == nullptr) throw Fault("the clock of this machine gives no date");
+constexpr const char* kFixedDate = "26 Jul 2024";
+
+/// strftime_now("%d %b %Y") where a date is given.
+std::string date_of(const ChatOptions& options) {
+  if (!options.today) return kFixedDate;
   char text[32];
-  return {text, std::strftime(text, sizeof text, "%d %b %Y", &parts)};
+  return {text, std::strftime(text, sizeof text, "%d %b %Y", &*options.today)};
 }
 
 /// What the two templates read beside the messages.
@@ -169,12 +169,12 @@ std::vector<NativeTemplate> llama_templates() {
       {"llama3.1",
        {"9ddcd6cd71f96dd76ca7779b7730196a"},
        [](const Conversation& c, PartWriter& out) {
-         render_llama31({true, "26 Jul 2024", c}, out);
+         render_llama31({true, kFixedDate, c}, out);
        }},
       {"llama3.2",
        {"573e1bcc8c56f178c3d57e38f5ff0756"},
        [](const Conversation& c, PartWriter& out) {
-         render_llama31({false, today(), c}, out);
+         render_llama31({false, date_of(c.options), c}, out);
        }},
   };
 }

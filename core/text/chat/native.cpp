@@ -12,14 +12,6 @@
 namespace cohort::text::chat {
 namespace {
 
-/// What ChatOptions says elsewhere, so that no variable can contradict it.
-void require_variables(const ChatOptions& options) {
-  if (!options.variables.is_object())
-    throw InputError(std::string("variables: expected an object, found ") + options.variables.type_name());
-  for (const char* taken : {"messages", "add_generation_prompt", "bos_token", "eos_token"})
-    if (options.variables.contains(taken)) throw InputError(fmt::format("variables.{}: expected other names than those of options", taken));
-}
-
 class Native final : public ChatTemplate {
  public:
   explicit Native(const NativeTemplate& row) : row_(row) {}

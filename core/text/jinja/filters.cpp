@@ -15,7 +15,11 @@ namespace {
 using Filter = Value (*)(Evaluator&, const std::string& name, const Value& input, const Arguments& arguments);
 
 /// What most filters of strings do first: str().
-MarkedText soft_text(Evaluator& evaluator, const Value& value) { return to_text(evaluator.heap(), value); }
+MarkedText soft_text(Evaluator& evaluator, const Value& value) {
+  MarkedText text = to_text(evaluator.heap(), value);
+  evaluator.heap().spend_bytes(text.size());
+  return text;
+}
 
 bool flag(const std::optional<Value>& value) { return value && truth(*value); }
 
@@ -51,8 +55,9 @@ Value filter_replace(Evaluator& e, const std::string& name, const Value& input, 
     throw Problem("replace: expected an integer, found " + type_name(*bound[2]));
   const int64_t count = bound[2] && !bound[2]->is_none() ? bound[2]->as_integer() : -1;
   const MarkedText text = soft_text(e, input);
-  e.heap().spend_bytes(text.size());
-  MarkedText result = replace(text, soft_text(e, *bound[0]).text(), soft_text(e, *bound[1]), count, kMaxTextBytes);
+  const MarkedText old = soft_text(e, *bound[0]);
+  e.heap().spend(1 + uint64_t{text.size()} * old.size() / 64);
+  MarkedText result = replace(text, old.text(), soft_text(e, *bound[1]), count, kMaxTextBytes);
   e.heap().spend_bytes(result.size());
   return Value::text(std::move(result));
 }
@@ -171,6 +176,7 @@ Value attribute_of(Evaluator& e, Value item, const Value& path) {
   if (!path.is_text()) throw Problem("expected the name of an attribute, found " + type_name(path));
   const std::string_view dot = ".";
   for (const MarkedText& part : split(path.as_text(), &dot, -1)) {
+    e.heap().spend_bytes(part.size() + 8);
     const std::string& name = part.text();
     const bool is_index = !name.empty() && name.size() < 10 && name.find_first_not_of("0123456789") == std::string::npos;
     item = get_item(e.heap(), item, is_index ? Value::integer(std::stoll(name)) : Value::text(part));

@@ -105,10 +105,12 @@ Value remove_affix(const std::string& name, const MarkedText& self, const Argume
   return Value::text(prefix ? self.cut(affix.size(), self.size()) : self.cut(0, self.size() - affix.size()));
 }
 
-Value replace_text(const MarkedText& self, const Arguments& arguments) {
+Value replace_text(Heap& heap, const MarkedText& self, const Arguments& arguments) {
   const auto bound = bind("replace", arguments, {"old", "new", "count"}, 2);
   const int64_t count = bound[2] ? require_integer("replace", *bound[2]) : -1;
-  return Value::text(replace(self, require_text("replace", *bound[0]).text(), require_text("replace", *bound[1]), count, kMaxTextBytes));
+  MarkedText result = replace(self, require_text("replace", *bound[0]).text(), require_text("replace", *bound[1]), count, kMaxTextBytes);
+  heap.spend_bytes(result.size());
+  return Value::text(std::move(result));
 }
 
 Value split_text_lines(Heap& heap, const MarkedText& self, const Arguments& arguments) {
@@ -132,12 +134,27 @@ Value ask_text(const std::string& name, const MarkedText& self, const Arguments&
   return Value::boolean(holds);
 }
 
+/// Searching for a text may take as long as both lengths multiplied; stripping characters always does.
+void spend_search(Heap& heap, const std::string& name, const MarkedText& self, const Arguments& arguments) {
+  const uint64_t at_once = name.ends_with("strip") ? 8 : 64;
+  const auto spend = [&](const Value& argument) {
+    if (argument.is_text()) heap.spend(1 + self.size() * argument.as_text().size() / at_once);
+  };
+  for (const Value& argument : arguments.positional) {
+    spend(argument);
+    if (!argument.is<Sequence*>()) continue;
+    for (const Value& item : argument.get<Sequence*>()->items) spend(item);
+  }
+  for (const auto& [unused, argument] : arguments.named) spend(argument);
+}
+
 Value call_text_method(Heap& heap, const std::string& name, const MarkedText& self, const Arguments& arguments) {
   heap.spend_bytes(self.size());
+  if (name != "join") spend_search(heap, name, self, arguments);
   if (name == "strip" || name == "lstrip" || name == "rstrip") return strip_text(name, self, arguments);
   if (name == "split" || name == "rsplit") return split_text(heap, name, self, arguments);
   if (name == "startswith" || name == "endswith") return has_affix(name, self, arguments);
-  if (name == "replace") return replace_text(self, arguments);
+  if (name == "replace") return replace_text(heap, self, arguments);
   if (name == "find" || name == "rfind" || name == "index" || name == "rindex") return find_text(name, self, arguments);
   if (name == "count") return count_text(self, arguments);
   if (name == "join") return join_text(heap, self, arguments);

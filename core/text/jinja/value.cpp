@@ -277,7 +277,7 @@ bool less(Heap& heap, const Value& a, const Value& b, int depth) {
 bool contains(Heap& heap, const Value& container, const Value& item) {
   if (container.is_text()) {
     if (!item.is_text()) throw Problem("in: expected a string to look for in a string, found " + type_name(item));
-    heap.spend_bytes(container.as_text().size());
+    heap.spend(1 + uint64_t{container.as_text().size()} * (8 + item.as_text().size()) / 64);
     return container.as_text().text().find(item.as_text().text()) != std::string::npos;
   }
   if (container.is<Mapping*>()) {

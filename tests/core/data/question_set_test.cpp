@@ -251,6 +251,12 @@ TEST_CASE("a mix gives each source its share of every stretch, and each row once
   CHECK(std::set<std::string>(first.begin(), first.end()).size() == 40);  // 40 turns of the first source: all its rows
   CHECK(set.at(1000).id() == 1000);
 
+  // Seven turns of the second source, and the next would ask again.
+  const uint64_t once = set.positions_without_repeat();
+  CHECK(once >= 21);
+  CHECK(once <= 24);
+  CHECK(QuestionSet(many.config(), 5).positions_without_repeat() == 40);
+
   config.size = 10;
   const QuestionSet repeated(config, 5);
   CHECK(repeated.size() == 10);

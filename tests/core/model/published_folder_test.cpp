@@ -137,7 +137,9 @@ TEST_CASE("companions go along: regular files inside the folder alone, and never
   CHECK(copy_companions(scratch / "in", scratch / "out").empty());
   CHECK(bytes_of(scratch / "out/chat_template.jinja") == "{{ x }}");
 
+  check_companions(scratch / "in");
   fs::create_symlink("/etc/passwd", scratch / "in/merges.txt");
+  CHECK_THROWS_WITH(check_companions(scratch / "in"), Contains("merges.txt: expected a readable file inside the folder"));
   CHECK_THAT(refusal(scratch / "in", scratch / "none"), Contains("merges.txt: expected a readable file inside the folder"));
   fs::remove(scratch / "in/merges.txt");
   put(scratch / "in/special_tokens_map.json", "");

@@ -33,6 +33,9 @@ TEST_CASE("spellings of one answer are one", "[reward][math]") {
       {"10", "10 \\mathrm{cm}^2"},
       {"73", "\\textbf{(073) }"},
       {"Evelyn", "\\text{Evelyn}"},
+      {"\\text{A}, \\text{B}", "A,B"},
+      {"10\\text{ AM}", "10AM"},
+      {"2x\\text{ or }3", "2xor3"},
       {"2\\sqrt3", "2\\sqrt{3}"},
       {"\\{1,2\\}", "\\left\\{ 1,\\! 2 \\right\\}"},
   }));
@@ -53,6 +56,8 @@ TEST_CASE("spellings of one answer are one", "[reward][math]") {
 TEST_CASE("other answers are other answers", "[reward][math]") {
   CHECK(check("\\frac{1}{2}", "\\boxed{\\frac{2}{1}}") == records::WRONG);
   CHECK(check("25", "\\boxed{52}") == records::WRONG);
+  CHECK(check("A, \\text{B}", "\\boxed{A,\\text{C}}") == records::WRONG);
+  CHECK(check("10\\text{ AM}", "\\boxed{10\\text{ PM}}") == records::WRONG);
   CHECK(check("-3", "\\boxed{3}") == records::WRONG);
   CHECK(check("(1,2)", "\\boxed{(2,1)}") == records::WRONG);
   CHECK(check("x+1", "\\boxed{1+x}") == records::WRONG);  // no algebra
@@ -90,6 +95,9 @@ TEST_CASE("answers that are the same vote together", "[reward][math]") {
   CHECK(vote_of(question, "It is 025.") == "25");
   CHECK(vote_of(question, "\\boxed{\\frac{50}{2}}") == "25");
   CHECK(vote_of(question, " ") == "");
+  question.set_ground_truth("0.5");
+  CHECK(vote_of(question, "It is 0.50") == vote_of(question, "\\boxed{\\frac12}"));
+  CHECK(vote_of(question, "\\boxed{" + std::string(5000, '1') + "}") == "");
   question.set_ground_truth("x");
   CHECK(vote_of(question, "\\boxed{ y }") == "y");
   question.set_verifier("number");

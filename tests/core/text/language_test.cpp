@@ -58,11 +58,9 @@ TEST_CASE("the language of a question is that of most of its words", "[text][lan
 }
 
 TEST_CASE("real sentences are told apart by script", "[text][language][data]") {
-  if (test::data_path().empty()) {
-    WARN("skipped: COHORT_DATA is not set");
-    return;
-  }
-  std::ifstream file(test::data_path() + "/languages/sentences.tsv");
+  const auto path = test::real_data("languages/sentences.tsv");
+  if (!path) return;
+  std::ifstream file(*path);
   REQUIRE(file);
   std::map<std::string, int> total;
   std::map<std::string, int> consistent;

@@ -158,3 +158,35 @@ TEST_CASE("a completion of nothing but tags is read in linear time", "[text][tem
   CHECK_FALSE(well_formed("r1_zero", hostile));
   CHECK(parse_completion(find_template("r1_zero"), hostile).answer == "");
 }
+
+TEST_CASE("model_boxed: one box, whose braces close", "[text][template]") {
+  const auto good = [](const std::string& text) { return parse_completion(completion_form("model_boxed"), text).well_formed; };
+  CHECK(good("2 and 2 is \\boxed{4}."));
+  CHECK_FALSE(good("\\boxed{4}"));  // no reasoning
+  CHECK_FALSE(good("a \\boxed{4} or \\boxed{5}"));
+  CHECK_FALSE(good("a \\boxed 4 or \\boxed{5}"));
+  CHECK_FALSE(good("a \\boxed{4"));
+  CHECK(parse_completion(completion_form("model_boxed"), "a \\boxed{\\frac{1}{2}} b").answer == "\\frac{1}{2}");
+  CHECK(parse_completion(completion_form("model_boxed"), "a \\boxed{5} b \\boxed{4").answer == "");
+}
+
+TEST_CASE("recorded completions may lack the opening tag that their prompt had", "[text][template]") {
+  for (const char* name : {"model_think", "model_r1"}) {
+    INFO(name);
+    const bool r1 = std::string_view(name) == "model_r1";
+    const std::string answer = r1 ? "<answer>b</answer>" : "b";
+    const auto parsed = [&](const std::string& text) { return parse_completion(completion_form(name), text); };
+    for (const std::string& good : {"<think>a</think>" + answer, "a</think>" + answer}) {
+      INFO(good);
+      CHECK(parsed(good).well_formed);
+      CHECK(parsed(good).think == "a");
+      CHECK(parsed(good).answer == "b");
+    }
+    for (const std::string& bad : {"</think>" + answer, "a</think>" + answer + "</think>", "a</think><think>" + answer,
+                                   "x<think>a</think>" + answer, std::string("a</think>")}) {
+      INFO(bad);
+      CHECK_FALSE(parsed(bad).well_formed);
+    }
+  }
+  CHECK_FALSE(parse_completion(completion_form("r1_zero"), "a</think><answer>b</answer>").well_formed);
+}

@@ -186,22 +186,20 @@ TEST_CASE("a published tokenizer is written as it was read", "[text][bpe]") {
 }
 
 TEST_CASE("the published tokenizers give the ids that are known", "[text][bpe]") {
-  if (test::data_path().empty()) {
-    WARN("COHORT_DATA is not set: the published tokenizers are not read");
-    return;
-  }
+  const auto qwen2_folder = test::real_data("tokenizers/qwen2"), deepseek_folder = test::real_data("tokenizers/deepseek_r1");
+  const auto naughty_strings = test::real_data("text/naughty_strings.txt");
+  if (!qwen2_folder || !deepseek_folder || !naughty_strings) return;
   const std::string text = "Hello, 世界! 12345 <think>\n";
-  const std::string folder = test::data_path() + "/tokenizers/";
-  const auto qwen2 = load_tokenizer(folder + "qwen2");
+  const auto qwen2 = load_tokenizer(*qwen2_folder);
   CHECK(qwen2->encode_with_added_tokens(text, true) ==
         std::vector<int32_t>{9707, 11, 220, 99489, 0, 220, 16, 17, 18, 19, 20, 366, 26865, 397});
   CHECK(qwen2->vocabulary_size() == 151646);
   CHECK(qwen2->end_id() == 151643);
-  const auto deepseek = load_tokenizer(folder + "deepseek_r1");
+  const auto deepseek = load_tokenizer(*deepseek_folder);
   CHECK(deepseek->encode_with_added_tokens(text, true) == std::vector<int32_t>{19923, 14, 223, 3427, 3, 223, 6895, 1883, 223, 128798, 201});
   CHECK(deepseek->special_id("<｜User｜>") == 128803);
   CHECK(deepseek->bos_id() == 0);
   CHECK(deepseek->end_id() == 1);
-  std::string whole = read_file(test::data_path() + "/text/naughty_strings.txt", 1 << 20);
+  std::string whole = read_file(*naughty_strings, 1 << 20);
   CHECK(deepseek->decode(deepseek->encode(whole)) == whole);
 }

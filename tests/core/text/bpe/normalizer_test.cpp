@@ -59,11 +59,9 @@ TEST_CASE("text that stays is recognised", "[text][bpe]") {
 }
 
 TEST_CASE("Unicode's own test of NFC", "[text][bpe]") {
-  if (test::data_path().empty()) {
-    WARN("COHORT_DATA is not set: NormalizationTest.txt is not read");
-    return;
-  }
-  std::ifstream file(test::data_path() + "/unicode/NormalizationTest.txt");
+  const auto path = test::real_data("unicode/NormalizationTest.txt");
+  if (!path) return;
+  std::ifstream file(*path);
   std::string line;
   int rows = 0, wrong = 0;
   while (std::getline(file, line)) {

@@ -98,13 +98,11 @@ TEST_CASE("cohort's own tokenizers take names of their tokens from the template 
 }
 
 TEST_CASE("the published tokenizers give the ids of the whole text", "[text][chat]") {
-  if (test::data_path().empty()) {
-    WARN("COHORT_DATA is not set: the published tokenizers are not read");
-    return;
-  }
+  const auto qwen2 = test::real_data("tokenizers/qwen2"), deepseek_r1 = test::real_data("tokenizers/deepseek_r1");
+  if (!qwen2 || !deepseek_r1) return;
   const json all = golden();
-  for (const auto& [folder, name] : {std::pair{"qwen2", "chatml"}, std::pair{"deepseek_r1", "deepseek_v3_january"}}) {
-    const auto tokenizer = load_tokenizer(test::data_path() + "/tokenizers/" + folder);
+  for (const auto& [folder, name] : {std::pair{*qwen2, "chatml"}, std::pair{*deepseek_r1, "deepseek_v3_january"}}) {
+    const auto tokenizer = load_tokenizer(folder);
     for (size_t i = 0; i < all["conversations"].size(); ++i) {
       if (all["texts"][name][i].is_null()) continue;
       const std::vector<ChatPart> parts = render(name, all["conversations"][i]);
@@ -116,7 +114,7 @@ TEST_CASE("the published tokenizers give the ids of the whole text", "[text][cha
       CHECK((ids == of_text) == !names_token);
     }
   }
-  const auto deepseek = load_tokenizer(test::data_path() + "/tokenizers/deepseek_r1");
+  const auto deepseek = load_tokenizer(*deepseek_r1);
   CHECK(chat_options(*deepseek).bos_token == "<｜begin▁of▁sentence｜>");
   CHECK(chat_options(*deepseek).eos_token == "<｜end▁of▁sentence｜>");
 }
