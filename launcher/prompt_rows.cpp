@@ -35,7 +35,7 @@ class Problems {
 };
 
 PromptRow parse_row(const std::string& line, const std::string& where, const std::vector<std::string>& keys) {
-  PromptRow row{where, parse_json(line, where)};
+  PromptRow row{where, parse_ordered_json(line, where)};
   size_t found = 0;
   for (const std::string& key : keys) found += row.value.is_object() && row.value.contains(key) ? 1 : 0;
   if (found != 1)
@@ -44,7 +44,7 @@ PromptRow parse_row(const std::string& line, const std::string& where, const std
 }
 
 std::string text_under(const PromptRow& row, const char* key) {
-  const nlohmann::json& value = row.value.at(key);
+  const nlohmann::ordered_json& value = row.value.at(key);
   if (!value.is_string()) throw InputError(fmt::format("{}: {}: expected a string, found {}", row.where, key, printable(value.dump())));
   return value.get<std::string>();
 }
@@ -56,10 +56,10 @@ const text::Tokenizer& tokenizer_for(const PromptRow& row, const char* key, cons
 }
 
 std::vector<int32_t> given_ids(const PromptRow& row, int64_t vocabulary) {
-  const nlohmann::json& list = row.value.at("ids");
+  const nlohmann::ordered_json& list = row.value.at("ids");
   if (!list.is_array()) throw InputError(fmt::format("{}: ids: expected a list of token ids, found {}", row.where, printable(list.dump())));
   std::vector<int32_t> ids;
-  for (const nlohmann::json& id : list) {
+  for (const nlohmann::ordered_json& id : list) {
     if (!id.is_number_integer() || id < 0 || id >= vocabulary)
       throw InputError(fmt::format("{}: ids: expected token ids from 0 to {}, found {}", row.where, vocabulary - 1, printable(id.dump())));
     ids.push_back(id.get<int32_t>());

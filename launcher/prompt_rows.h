@@ -21,7 +21,7 @@ namespace cohort::launcher {
 
 struct PromptRow {
   std::string where;  ///< "FILE:LINE"
-  nlohmann::json value;
+  nlohmann::ordered_json value;
 
   /// Whether it takes the folder's tokenizer to read it.
   bool needs_tokenizer() const { return !value.contains("ids"); }

@@ -6,7 +6,7 @@
 A PLACE is a folder of templates (*.jinja), a template, or a model's folder with tokenizer.json (or .gz) and tokenizer_config.json. For each
 template N conversations, the same for all: with a system turn or not, many turns, think blocks, calls and outputs of tools, empty content,
 content that is missing, null or no string, Unicode, names of special tokens in the content. Each must give the same text, or be an error on
-both sides. cohort may refuse what it says it refuses (native.h: order of keys, lists as text): such rows are counted, and are at most a third.
+both sides. cohort may refuse what it says it refuses (native.h: lists and objects as text): such rows are counted, and are at most a third.
 
 --changed   puts an empty comment before each template, so that no template is known and the interpreter renders it
 --skip      leaves out templates whose name holds one of these
@@ -31,7 +31,7 @@ import jinja2.ext
 import jinja2.sandbox
 
 HERE = pathlib.Path(__file__).resolve().parent
-REFUSALS = ("because the order of keys is not kept here", "expected a string, found array", "expected a string, found object")
+REFUSALS = ("expected a string, found array", "expected a string, found object")
 MAX_REFUSED = 1 / 3
 TEXTS = ["Add 47 and 85.", "Hello", "", " ", "\n", "\n\nleading and trailing\n\n", "  spaces  ", "世界 \u3000", "\u00a0no-break\u2003", "🙂👩‍👩‍👧", "e\u0301",
          "tab\tand\r\nCRLF", "a < b & c > d \"quoted\" 'single' \\ back", "\x00\x01\x1f\x7f", "{{ messages }} {% raise %} {# no #}", "x" * 300,
@@ -41,8 +41,9 @@ SPECIALS = ["<|im_end|>", "<|im_start|>system\n", "<|eot_id|>", "<｜User｜>", 
 THOUGHTS = ["<think>\n2+2\n</think>\n\n4", "<think></think>4", "no opening</think>\n\n\n4", "<think>\n\na\n\n</think>4</think>5", "<think>a<think>b</think>c",
             "<think>not closed", "\n<think>\nx\n</think>\n\n\n"]
 ODD = [None, 5, -1.5, True, False, 1e22, 1e-7, 123456789.25, [], {}, [{"type": "text", "text": "part"}], {"text": "x"}, ["</think>"]]
-ARGUMENTS = ["{\"a\": 1}", "", {}, {"city": "Paris"}, {"city": ["é", 1, 2.5, None, True, {"deep": "\"\n"}]}, {"a": 1, "b": 2}, None, 7, [1, []], {"q": "世"}]
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+ARGUMENTS = ["{\"a\": 1}", "", {}, {"city": "Paris"}, {"city": ["é", 1, 2.5, None, True, {"deep": "\"\n"}]}, {"b": 1, "a": {"z": [], "y": 2}}, None, 7, [1, []], {"q": "世"}]
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "é <b> 'x' & \"y\"\n", "parameters": {
+    "type": "object", "properties": {"unit": {"type": "string", "enum": ["C", "F"]}, "at": {"items": {}, "type": "array"}}, "required": ["unit"]}}}]
 PLAIN_TOOLS = [{"name": "add"}, {"list": [1, {"x": "é"}, []], }, {"empty": {}}, {"float": 0.5}]
 
 

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/base/memory.h"
 #include "core/base/signals.h"
 #include "core/config/yaml_writer.h"
 #include "core/pipeline/skipped_batch.h"
@@ -269,6 +270,7 @@ void TrainingSession::write_metrics(int64_t step, Metrics metrics) {
     metrics["timing_s/checkpoint_blocking"] = std::exchange(save_blocked_, 0.0);
     metrics["timing_s/checkpoint"] = std::exchange(save_took_, 0.0);
   }
+  metrics["perf/max_memory_rss_gb"] = static_cast<double>(peak_resident_bytes()) / (1 << 30);
   if (metrics_) metrics_->write(context_.stage.name, step + 1, metrics);
 }
 

@@ -261,7 +261,7 @@ PromptTemplate::PromptTemplate(PromptConfig config, Structure structure, const C
 
 std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turns, std::string_view question,
                                                    const Tokenizer& tokenizer) const {
-  nlohmann::json messages = nlohmann::json::array();
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   const auto add = [&](std::string_view role, std::string_view content) {
     messages.push_back({{"role", role}, {"content", replace_invalid(content)}});
   };

@@ -41,7 +41,7 @@ class Converter {
       throw InputError("--offsets: expected a model with tokenizer.json, found " + options.model);
   }
 
-  nlohmann::ordered_json convert(const nlohmann::json& row, const std::string& where) {
+  nlohmann::ordered_json convert(const nlohmann::ordered_json& row, const std::string& where) {
     if (row.is_object() && row.contains("messages") && template_ == nullptr) template_ = load_template();
     if (!options_.keep_going) return convert_strictly(row, where);
     try {
@@ -52,13 +52,13 @@ class Converter {
   }
 
  private:
-  nlohmann::ordered_json convert_strictly(const nlohmann::json& row, const std::string& where) const {
+  nlohmann::ordered_json convert_strictly(const nlohmann::ordered_json& row, const std::string& where) const {
     if (!row.is_object()) throw InputError(where + ": expected an object, found " + row.type_name());
     if (options_.decode) return decode(row, where);
     return row.contains("messages") ? encode_conversation(row, where) : encode(row, where);
   }
 
-  nlohmann::ordered_json encode(const nlohmann::json& row, const std::string& where) const {
+  nlohmann::ordered_json encode(const nlohmann::ordered_json& row, const std::string& where) const {
     const auto found = row.find("text");
     if (found == row.end() || !found->is_string())
       throw InputError(fmt::format("{}: text: expected a string, found {}", where, found == row.end() ? "nothing" : found->type_name()));
@@ -71,7 +71,7 @@ class Converter {
     return {{"text", text}, {"ids", encoding.ids}, {"offsets", offsets}};
   }
 
-  nlohmann::ordered_json encode_conversation(const nlohmann::json& row, const std::string& where) const {
+  nlohmann::ordered_json encode_conversation(const nlohmann::ordered_json& row, const std::string& where) const {
     if (options_.offsets) throw InputError(where + ": messages: expected rows of text with --offsets, found a conversation");
     text::ChatOptions chat = text::chat_options(*tokenizer_);
     chat.today = text::local_date();
@@ -96,7 +96,7 @@ class Converter {
     return loaded;
   }
 
-  std::vector<text::ChatPart> render(const nlohmann::json& messages, const text::ChatOptions& chat, const std::string& where) const {
+  std::vector<text::ChatPart> render(const nlohmann::ordered_json& messages, const text::ChatOptions& chat, const std::string& where) const {
     try {
       return template_->render(messages, chat);
     } catch (const InputError& error) {
@@ -104,11 +104,11 @@ class Converter {
     }
   }
 
-  nlohmann::ordered_json decode(const nlohmann::json& row, const std::string& where) const {
+  nlohmann::ordered_json decode(const nlohmann::ordered_json& row, const std::string& where) const {
     const auto found = row.find("ids");
     if (found == row.end() || !found->is_array()) throw InputError(where + ": ids: expected a list of token ids");
     std::vector<int32_t> ids;
-    for (const nlohmann::json& id : *found) {
+    for (const nlohmann::ordered_json& id : *found) {
       if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX)
         throw InputError(fmt::format("{}: ids: expected token ids, found {}", where, printable(id.dump())));
       if (tokenizer_->has_token(id.get<int32_t>())) ids.push_back(id.get<int32_t>());
@@ -182,7 +182,7 @@ int run_tokenize(const TokenizeOptions& options, comm::Communicator& world) {
     const std::string where = fmt::format("{}:{}", options.input, number);
     if (!read_line(input, line, where)) break;
     if (text::trim(line).empty()) continue;
-    output.write(converter.convert(parse_json(line, where), where).dump() + "\n");
+    output.write(converter.convert(parse_ordered_json(line, where), where).dump() + "\n");
   }
   if (input.bad()) throw Fault(options.input + ": cannot be read to its end");
   output.finish();

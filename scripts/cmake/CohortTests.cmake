@@ -78,10 +78,10 @@ endif()
 add_test(NAME parsers_sanitized COMMAND bash -c "scripts/build.sh asan >&2 && build-asan/cohort_parser_tests"
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
 set_tests_properties(parsers_sanitized PROPERTIES TIMEOUT 1200)
-add_test(NAME fuzz COMMAND bash -c "COHORT_JOBS=2 scripts/fuzz.sh --seed 1 5" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+add_test(NAME fuzz COMMAND bash -c "COHORT_JOBS=2 scripts/fuzz.sh --seed 1 60" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
 add_test(NAME fuzz_self_test COMMAND bash -c "scripts/build.sh asan cohort_fuzz >&2 && tests/fuzz/self_test.sh build-asan/cohort_fuzz"
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-set_tests_properties(fuzz fuzz_self_test PROPERTIES TIMEOUT 600 PROCESSORS 2)
+set_tests_properties(fuzz fuzz_self_test PROPERTIES TIMEOUT 900 PROCESSORS 2)
 set_tests_properties(parsers_sanitized fuzz fuzz_self_test PROPERTIES RESOURCE_LOCK build_asan)  # each begins with a build
 
 if(local_tests)

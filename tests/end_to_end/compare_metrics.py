@@ -13,8 +13,8 @@ def rows(path):
         return [json.loads(line) for line in lines]
 
 
-def is_timing(name):
-    return name.startswith("timing_s/") or name == "perf/throughput"
+def is_measured(name):
+    return name.startswith("timing_s/") or name in ("perf/throughput", "perf/max_memory_rss_gb")
 
 
 def compare(one, other, tolerance):
@@ -23,10 +23,10 @@ def compare(one, other, tolerance):
     compared = 0
     for a, b in zip(first, second):
         # Which step waits for a save, and so has its time, depends on the disk.
-        other = {name for name in a.keys() ^ b.keys() if not is_timing(name)}
+        other = {name for name in a.keys() ^ b.keys() if not is_measured(name)}
         assert not other, f"{a['stage']} step {a['step']}: other metrics: {sorted(other)}"
         for name in a:
-            if is_timing(name):
+            if is_measured(name):
                 continue
             x, y = a[name], b[name]
             same = x == y if tolerance == 0 or isinstance(x, str) else abs(x - y) <= tolerance * max(abs(x), abs(y), 1e-9)

@@ -29,7 +29,7 @@ struct ChatPart {
 struct ChatOptions {
   bool add_generation_prompt = false;
   std::string bos_token, eos_token;                     ///< the tokens' names, for templates that write them
-  nlohmann::json variables = nlohmann::json::object();  ///< further ones, as enable_thinking, tools, date_string
+  nlohmann::ordered_json variables = nlohmann::ordered_json::object();  ///< further ones, as enable_thinking, tools, date_string
   std::optional<std::tm> today = std::nullopt;          ///< what strftime_now() writes; none: templates do not have it
 };
 
@@ -37,10 +37,11 @@ class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
 
-  /// `messages`: [{"role": …, "content": …, …}, …], as the template expects them. Neighbouring parts differ in from_message; none is empty.
+  /// `messages`: [{"role": …, "content": …, …}, …], as the template expects them; it may print objects (calls of tools, their arguments),
+  /// and does so in the order of their keys. Neighbouring parts differ in from_message; none is empty.
   /// InputError where Jinja would raise (raise_exception, an undefined value used, a type that does not fit), and at the limits of the
   /// interpreter. A function of its arguments alone.
-  virtual std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const = 0;
+  virtual std::vector<ChatPart> render(const nlohmann::ordered_json& messages, const ChatOptions& options) const = 0;
 
   /// "qwen2.5" …, or "jinja".
   virtual std::string_view name() const = 0;

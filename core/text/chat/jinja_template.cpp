@@ -7,14 +7,6 @@
 namespace cohort::text {
 namespace {
 
-bool order_matters(const nlohmann::json& value) {
-  if (value.is_object() && value.size() > 1) return true;
-  if (!value.is_structured()) return false;
-  for (const nlohmann::json& inner : value)
-    if (order_matters(inner)) return true;
-  return false;
-}
-
 std::vector<ChatPart> parts_of(const MarkedText& rendered) {
   std::vector<ChatPart> parts;
   for (size_t begin = 0, end = 0; begin < rendered.size(); begin = end) {
@@ -29,16 +21,11 @@ class JinjaTemplate final : public ChatTemplate {
  public:
   JinjaTemplate(std::string_view source, const std::string& where) : where_(where), template_(source, where) {}
 
-  std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const override {
+  std::vector<ChatPart> render(const nlohmann::ordered_json& messages, const ChatOptions& options) const override {
     if (!messages.is_array()) throw InputError(where_ + ": expected a list of messages, found " + messages.type_name());
     require_variables(options);
-    for (const nlohmann::json& message : messages)
-      for (const auto& [key, value] : message.items()) refuse_unordered(key, value);
     nlohmann::ordered_json variables = {{"messages", messages}, {"add_generation_prompt", options.add_generation_prompt}};
-    for (const auto& [key, value] : options.variables.items()) {
-      refuse_unordered(key, value);
-      variables[key] = value;
-    }
+    for (const auto& [key, value] : options.variables.items()) variables[key] = value;
     for (const char* absent : {"tools", "documents"})
       if (!variables.contains(absent)) variables[absent] = nullptr;
     std::vector<std::pair<std::string, std::string>> names;  // transformers leaves undefined what the tokenizer does not have
@@ -50,12 +37,6 @@ class JinjaTemplate final : public ChatTemplate {
   std::string_view name() const override { return "jinja"; }
 
  private:
-  void refuse_unordered(const std::string& key, const nlohmann::json& value) const {
-    if (order_matters(value))
-      throw InputError(where_ + ": " + printable(key) +
-                       ": expected objects of at most one key, because the order of keys is not kept here, found more");
-  }
-
   std::string where_;
   jinja::Template template_;
 };

@@ -9,8 +9,7 @@
 
 namespace cohort::text {
 
-/// InputError for what the interpreter does not have. Rendering refuses messages and variables with objects of more than one key inside
-/// (calls of tools, lists of tools): templates print them in the order of their keys, which nlohmann::json does not keep.
+/// InputError for what the interpreter does not have.
 std::unique_ptr<ChatTemplate> make_jinja_template(std::string_view source, const std::string& where);
 
 }  // namespace cohort::text

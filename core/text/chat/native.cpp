@@ -16,7 +16,7 @@ class Native final : public ChatTemplate {
  public:
   explicit Native(const NativeTemplate& row) : row_(row) {}
 
-  std::vector<ChatPart> render(const nlohmann::json& messages, const ChatOptions& options) const override {
+  std::vector<ChatPart> render(const nlohmann::ordered_json& messages, const ChatOptions& options) const override {
     if (!messages.is_array()) throw InputError(std::string("messages: expected a list, found ") + messages.type_name());
     require_variables(options);
     const std::vector<Value> values = Value(&messages, "messages").items();

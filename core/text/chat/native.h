@@ -2,9 +2,7 @@
 /// The chat templates that this project renders with code of its own: those of DeepSeek-V3 and R1, Qwen, Llama 3, SmolLM2 and ChatML.
 ///
 /// They give what Jinja gives for the published text (templates: DeepSeek-AI, Qwen team, Meta, Hugging Face; the variants for training:
-/// trl), or refuse. Refused, though Jinja prints something: lists and objects where text is expected, which it prints as Python would, and
-/// objects of more than one key under tojson (value.h). So tools are refused with most templates, and calls of tools whose arguments are an
-/// object of more than one key.
+/// trl), or refuse. Refused, though Jinja prints something: lists and objects where text is expected, which it prints as Python would.
 
 #include <memory>
 #include <string_view>

@@ -16,7 +16,9 @@ namespace {
 constexpr int kMaxDepth = 64;
 
 /// Bytes that are not UTF-8, which Python cannot be given, become U+FFFD.
-std::string dump(const nlohmann::json& value) { return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string dump(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
 
 /// What str.isspace() of Python says.
 bool is_space(char32_t c) {
@@ -28,7 +30,7 @@ bool is_space(char32_t c) {
 class JsonWriter {
  public:
   JsonWriter(const Value& whole, int indent) : whole_(whole), indent_(indent) {}
-  void write(const nlohmann::json& value, int depth) {
+  void write(const nlohmann::ordered_json& value, int depth) {
     if (depth > kMaxDepth) whole_.refuse(fmt::format("at most {} levels of lists and objects", kMaxDepth));
     if (value.is_array()) return write_all(value, '[', ']', depth);
     if (value.is_object()) return write_all(value, '{', '}', depth);
@@ -45,8 +47,7 @@ class JsonWriter {
   void new_line(int depth) {
     if (indent_ > 0) out += "\n" + std::string(static_cast<size_t>(indent_ * depth), ' ');
   }
-  void write_all(const nlohmann::json& value, char open, char close, int depth) {
-    if (value.is_object() && value.size() > 1) whole_.refuse("objects of at most one key, because the order of keys is not kept here");
+  void write_all(const nlohmann::ordered_json& value, char open, char close, int depth) {
     out += open;
     for (auto each = value.begin(); each != value.end(); ++each) {
       if (each != value.begin()) out += indent_ > 0 ? "," : ", ";
@@ -124,7 +125,7 @@ std::string Value::to_json(int indent) const {
 std::vector<std::pair<std::string, Value>> Value::members() const {
   std::vector<std::pair<std::string, Value>> all;
   if (!defined()) return all;
-  if (!json_->is_object() || json_->size() > 1) refuse("an object of at most one key, because the order of keys is not kept here");
+  if (!json_->is_object()) refuse("an object");
   for (auto each = json_->begin(); each != json_->end(); ++each) all.emplace_back(each.key(), Value(&*each, path_ + "." + each.key()));
   return all;
 }

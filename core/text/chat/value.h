@@ -11,7 +11,7 @@ namespace cohort::text::chat {
 /// A reference: the JSON must outlive it. Undefined where the messages have no such value. `path` names it in messages of InputErrors.
 class Value {
  public:
-  Value(const nlohmann::json* json, std::string path) : json_(json), path_(std::move(path)) {}
+  Value(const nlohmann::ordered_json* json, std::string path) : json_(json), path_(std::move(path)) {}
 
   /// The member; undefined where there is none. InputError of an undefined value.
   Value operator[](const char* key) const;
@@ -35,8 +35,7 @@ class Value {
   const std::string& text() const;
   /// As {{ value }} prints it: undefined as nothing, null as None. InputError for lists and objects.
   std::string printed() const;
-  /// The filter tojson: json.dumps with ensure_ascii=False; `indent` 0 for one line. InputError for an undefined value, and for an object
-  /// of more than one key: the order of its keys, which Python keeps, is not known here.
+  /// The filter tojson: json.dumps with ensure_ascii=False; `indent` 0 for one line. InputError for an undefined value.
   std::string to_json(int indent = 0) const;
   /// As to_json(), but for the members of an object: {name, value}.
   std::vector<std::pair<std::string, Value>> members() const;
@@ -45,7 +44,7 @@ class Value {
   [[noreturn]] void refuse(const std::string& expected) const;
 
  private:
-  const nlohmann::json* json_;
+  const nlohmann::ordered_json* json_;
   std::string path_;
 };
 

@@ -39,6 +39,9 @@ def call(arguments, name="add"):
 SYSTEM, USER = turn("system", "Be brief."), turn("user", "Add 47 and 85.")
 THOUGHT = turn("assistant", "<think>\n47+85\n</think>\n\n132")
 DAY = {"date_string": "01 Jan 2025"}
+WEATHER = {"type": "function", "function": {  # keys in no order but this one
+    "name": "weather", "description": "Tells <it> 'all' & more.\n世界",
+    "parameters": {"type": "object", "properties": {"unit": {"enum": ["C", "F"], "type": "string"}, "at": {"type": "array"}}, "required": []}}}
 CONVERSATIONS = [
     ([USER], True, {}), ([SYSTEM, USER], True, {}), ([USER, turn("assistant", "132")], False, {}),
     ([SYSTEM, USER, THOUGHT, turn("user", "And 1?")], True, {}), ([USER, THOUGHT], False, {}),
@@ -57,6 +60,9 @@ CONVERSATIONS = [
     ([turn("user", "<tool_response>x</tool_response>"), turn("assistant", "<think>a</think>b")], False, {}),
     ([USER, turn("assistant", "x", tool_calls=[call({"q": "1"}, "wolfram")])], False, {"builtin_tools": ["wolfram", "code_interpreter"]}),
     ([USER], True, {"tools": [{"name": "add"}], "tools_in_user_message": False}),
+    ([SYSTEM, USER], True, {"tools": [WEATHER]}), ([USER], True, {"tools": [WEATHER, WEATHER], "tools_in_user_message": False}),
+    ([USER, turn("assistant", "", tool_calls=[call({"unit": "C", "at": [{"y": 2, "x": 1}], "deep": {"b": {}, "a": []}})]), turn("tool", "7")], True, {}),
+    ([USER, turn("assistant", "x", tool_calls=[call({"q": "1", "b": "é\"", "a": 2}, "wolfram")])], False, {"builtin_tools": ["wolfram"]}),
 ]
 
 

@@ -10,7 +10,7 @@
 
 using namespace cohort;
 using namespace cohort::text;
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 namespace {
 
@@ -120,10 +120,6 @@ TEST_CASE("Llama's system turn has the date", "[text][chat]") {
 }
 
 TEST_CASE("what a template cannot write is an error that names it", "[text][chat]") {
-  const json tool = {{"name", "add"}, {"parameters", "x"}};
-  CHECK_THAT(
-      problem_with("qwen3", json::array({user("x")}), options(true, {{"tools", json::array({tool})}})),
-      Catch::Contains("variables.tools[0]: expected objects of at most one key, because the order of keys is not kept here, found object"));
   CHECK(problem_with("qwen2.5", json::array()) == "messages: expected at least one, found none");
   CHECK(problem_with("qwen2.5", json::array({{{"role", "user"}}})) == "messages[0].content: expected a string, found nothing");
   CHECK(problem_with("deepseek_v3", json::array({user("a"), {{"role", "user"}, {"content", 5}}})) ==
