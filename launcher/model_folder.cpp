@@ -19,25 +19,6 @@ namespace {
 
 bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
 
-/// Token ids and texts can be had of a folder whose chat template cannot be used.
-bool writes_conversations(const text::Tokenizer& tokenizer) {
-  try {
-    return tokenizer.chat_template() != nullptr;
-  } catch (const InputError& error) {
-    log_warn("no questions and messages: {}", error.problems().front());
-    return false;
-  }
-}
-
-void check_tokenizer(const ModelFolder& m, const std::string& folder) {
-  const int64_t vocabulary = m.model->architecture().vocab_size;
-  if (vocabulary < m.tokenizer->vocabulary_size())
-    throw InputError(
-        fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
-  if (m.prompt_template)
-    m.prompt_template->render(m.prompt_template->is_conversation() ? "?" : "", *m.tokenizer);  // throws where they do not fit
-}
-
 }  // namespace
 
 text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
@@ -53,6 +34,34 @@ text::PromptConfig folder_prompt(const std::string& folder, const std::string& t
   return prompt;
 }
 
+namespace {
+
+void check_tokenizer(const ModelFolder& m, const std::string& folder) {
+  const int64_t vocabulary = m.model->architecture().vocab_size;
+  if (vocabulary < m.tokenizer->vocabulary_size())
+    throw InputError(
+        fmt::format("{}: expected a model for the tokenizer's {} tokens, found {}", folder, m.tokenizer->vocabulary_size(), vocabulary));
+}
+
+/// Renders a question too: InputError where template and tokenizer do not fit.
+text::PromptTemplate prompt_template_of(const text::PromptConfig& prompt, const text::Tokenizer& tokenizer) {
+  text::PromptTemplate made = text::make_prompt_template(prompt, tokenizer);
+  made.render(made.is_conversation() ? "?" : "", tokenizer);
+  return made;
+}
+
+/// By the folder's chat template. Token ids, texts and messages can be had where it cannot write a question.
+std::optional<text::PromptTemplate> published_prompt_template(const std::string& folder, const text::Tokenizer& tokenizer) {
+  try {
+    if (tokenizer.chat_template() != nullptr) return prompt_template_of(folder_prompt(folder, ""), tokenizer);
+  } catch (const InputError& error) {
+    log_warn("no questions: {}", error.problems().front());
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 void ModelFolder::mask_missing_tokens() {
   if (tokenizer) model->set_missing_tokens(tokenizer->missing_ids());
 }
@@ -61,7 +70,7 @@ ModelFolder load_model_folder(const std::string& folder, const std::string& temp
   ModelFolder result;
   const text::PromptConfig prompt = folder_prompt(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
-  result.prompt_template = text::make_prompt_template(prompt, *result.tokenizer);
+  result.prompt_template = prompt_template_of(prompt, *result.tokenizer);
   result.model = model::load_model(folder, type);
   check_tokenizer(result, folder);
   result.mask_missing_tokens();
@@ -73,8 +82,11 @@ ModelFolder load_published_folder(const std::string& folder, const std::string& 
                                   bool with_tokenizer) {
   ModelFolder result;
   if (with_tokenizer && (!template_name.empty() || text::has_tokenizer(folder))) result.tokenizer = text::load_tokenizer(folder);
-  if (result.tokenizer && (!template_name.empty() || has_file(folder, "cohort_model.json") || writes_conversations(*result.tokenizer)))
-    result.prompt_template = text::make_prompt_template(folder_prompt(folder, template_name), *result.tokenizer);
+  if (result.tokenizer) {
+    const bool named = !template_name.empty() || has_file(folder, "cohort_model.json");
+    result.prompt_template = named ? prompt_template_of(folder_prompt(folder, template_name), *result.tokenizer)
+                                   : published_prompt_template(folder, *result.tokenizer);
+  }
   result.model = model::load_model(folder, type);
   if (result.tokenizer) check_tokenizer(result, folder);
   result.end_ids = result.tokenizer ? result.tokenizer->end_ids() : model::read_end_tokens(folder, result.model->architecture().vocab_size);

@@ -165,8 +165,8 @@ TaskItem QuestionSet::item_at(uint64_t i, std::string_view language, const Mista
 uint64_t QuestionSet::size() const { return content_->config.path.empty() ? static_cast<uint64_t>(content_->config.size) : rows(); }
 
 uint64_t QuestionSet::positions_without_repeat() const {
-  const uint64_t all = rows();
-  if (content_->config.mix.empty()) return all;
+  if (content_->config.mix.empty()) return rows();
+  const uint64_t all = size() > 0 ? std::min(rows(), size()) : rows();
   for (uint64_t i = 0; i < all; ++i) {
     const MixOrder::Turn turn = content_->order.at(i);
     if (turn.position >= content_->sources[turn.source].size()) return i;

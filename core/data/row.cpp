@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/text_util.h"
@@ -63,8 +64,8 @@ bool commas_group_thousands(std::string_view number) {
   return (whole.size() - first) % 4 == 0;
 }
 
-/// "1,072" → "1072"; nothing but a number is let through.
-std::string plain_number(std::string_view text, const std::string& where) {
+/// "1,072" → "1072"; none of anything but a number.
+std::optional<std::string> as_number(std::string_view text) {
   const std::string_view trimmed = text::trim(text);
   std::string digits(trimmed);
   std::erase(digits, ',');
@@ -76,8 +77,13 @@ std::string plain_number(std::string_view text, const std::string& where) {
   };
   const bool good =
       commas_group_thousands(trimmed) && all_digits(rest.substr(0, point)) && (point == rest.size() || all_digits(rest.substr(point + 1)));
-  if (!good || rest.size() > kMaxNumberDigits) refuse(where, "a decimal number", in_quotes(text));
-  return digits;
+  return good && rest.size() <= kMaxNumberDigits ? std::optional(digits) : std::nullopt;
+}
+
+std::string plain_number(std::string_view text, const std::string& where) {
+  const std::optional<std::string> number = as_number(text);
+  if (!number) refuse(where, "a decimal number", in_quotes(text));
+  return *number;
 }
 
 /// Without the calculator marks <<48/2=24>>.
@@ -240,12 +246,22 @@ records::Question verl_question(const json& row, const std::string& where) {
   return question;
 }
 
-/// The final answer of a worked solution, or the text itself where nothing marks one.
-std::string final_answer(const std::string& text) {
+/// What a worked solution ends in.
+struct FinalAnswer {
+  std::string text;
+  bool marked = false;  ///< by #### or \boxed{}; otherwise it is the whole text
+  std::string before;   ///< the solution without a line of ####
+};
+
+/// The line behind the last ####, which may be a headline where there is a \boxed{} too.
+FinalAnswer final_answer(const std::string& text) {
+  const std::string whole(text::trim(text));
   const size_t mark = text.rfind("####");
-  const std::string_view marked = mark == std::string::npos ? std::string_view() : text::trim(std::string_view(text).substr(mark + 4));
-  if (!marked.empty() && marked.find('\n') == std::string_view::npos) return std::string(marked);  // more lines: it is a heading
-  return text::last_boxed(text).value_or(std::string(text::trim(text)));
+  const size_t begin = mark == std::string::npos ? text.size() : mark + 4;
+  const std::string line(text::trim(std::string_view(text).substr(begin, text.find('\n', begin) - begin)));
+  const std::optional<std::string> box = text::last_boxed(text);
+  if (!line.empty() && (!box || as_number(line))) return {line, true, std::string(text::trim(std::string_view(text).substr(0, mark)))};
+  return {box.value_or(whole), box.has_value(), whole};
 }
 
 void set_math_truth(records::Question& question, const std::string& answer, const std::string& where) {
@@ -291,6 +307,18 @@ std::string completion_text(const json& completion, const std::string& where) {
   return turn.content();
 }
 
+/// Of a row whose ground truth stands in the column `truth_key`.
+std::string worked_solution(const json& row, std::string_view truth_key) {
+  for (const char* key : {"solution", "answer", "ground_truth"}) {
+    const json* text = find(row, key);
+    if (text == nullptr || !text->is_string()) continue;
+    const FinalAnswer final = final_answer(text->get_ref<const std::string&>());
+    const bool names_itself = std::string_view(key) == "solution" && key != truth_key;
+    if (final.marked || names_itself) return without_marks(final.before);
+  }
+  return "";
+}
+
 records::Question trl_question(const json& row, const std::string& where) {
   records::Question question;
   const char* asked = find(row, "prompt") != nullptr ? "prompt" : "question";
@@ -300,11 +328,10 @@ records::Question trl_question(const json& row, const std::string& where) {
     const json* truth = find(row, key);
     if (truth == nullptr) continue;
     const std::string here = where + ": " + key;
-    const std::string text = ground_truth_text(*truth, here);
-    set_math_truth(question, final_answer(text), here);
+    set_math_truth(question, final_answer(ground_truth_text(*truth, here)).text, here);
     set_verifier(question, row, where);
     if (question.verifier() == "number") question.set_ground_truth(plain_number(question.ground_truth(), here));
-    if (text.size() > question.ground_truth().size()) question.set_solution(std::string(text::trim(without_marks(text))));
+    question.set_solution(worked_solution(row, key));
     return question;
   }
   const json* completion = find(row, "completion");

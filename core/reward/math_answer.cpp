@@ -43,10 +43,17 @@ void replace_command(std::string& text, std::string_view command, std::string_vi
   text = result;
 }
 
-/// Whether what stands in braces behind a number is its unit: "10\text{ cm}", but neither "\text{A}, \text{B}" nor "10\text{ AM}".
+/// Whether a quantity may end the text: a number, \pi or a variable, but no word.
+bool ends_a_quantity(std::string_view text) {
+  if (text.empty()) return false;
+  if (text.ends_with("\\pi") || std::string_view("0123456789})$").find(text.back()) != std::string_view::npos) return true;
+  return is_letter(text.back()) && (text.size() == 1 || (!is_letter(text[text.size() - 2]) && text[text.size() - 2] != '\\'));
+}
+
+/// Whether what stands in braces behind a quantity is its unit: "10\text{ cm}", but neither "\text{A}, \text{B}" nor "10\text{ AM}".
 bool may_be_unit(std::string_view text, size_t at, size_t open, size_t end) {
   const std::string_view before = text::trim(text.substr(0, at)), inside = text::trim(text.substr(open + 1, end - open - 2));
-  if (before.empty() || std::string_view("0123456789})$").find(before.back()) == std::string_view::npos) return false;
+  if (!ends_a_quantity(before)) return false;
   for (const std::string_view half : {"AM", "PM", "am", "pm", "a.m.", "p.m.", "A.M.", "P.M."})
     if (inside == half) return false;
   return true;

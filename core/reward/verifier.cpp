@@ -42,13 +42,15 @@ constexpr size_t kMaxMathBytes = 4096;
 
 /// A number may stand anywhere in an answer without a box, as for `number`.
 Outcome verify_math(std::string_view ground_truth, std::string_view answer) {
-  const std::optional<std::string> box = text::last_boxed(answer);
+  if (ground_truth.size() > kMaxMathBytes) return records::UNDECIDED;
   const std::string wanted = normalised_math(text::last_boxed(ground_truth).value_or(std::string(ground_truth)));
   if (wanted.empty()) return records::UNDECIDED;
-  const bool too_long = (box ? box->size() : answer.size()) > kMaxMathBytes;
-  if (!too_long && normalised_math(box.value_or(std::string(answer))) == wanted) return records::CORRECT;
+  const std::optional<std::string> box = text::last_boxed(answer);
+  if (box && box->size() > kMaxMathBytes) return records::UNDECIDED;
+  const std::string_view given = box ? std::string_view(*box) : answer;
+  if (given.size() <= kMaxMathBytes && normalised_math(given) == wanted) return records::CORRECT;
   Decimal number;
-  if (box || parse_decimal(ground_truth, number) != NumberStatus::kFound) return too_long ? records::UNDECIDED : records::WRONG;
+  if (box || parse_decimal(ground_truth, number) != NumberStatus::kFound) return records::WRONG;
   return verify_number(ground_truth, answer);
 }
 
@@ -164,7 +166,7 @@ struct VerifierEntry {
   Outcome (*verify)(std::string_view ground_truth, std::string_view answer);
 };
 
-/// The table of verifiers. A new one: a line here, one in verifier.h, and its name in core/data/row.cpp if rows may ask for it.
+/// The table of verifiers. A new one: a line here, one in verifier.h, and its name in core/data/row.cpp, as rows may ask for it.
 constexpr std::array kVerifiers = {
     VerifierEntry{"number", verify_number},       VerifierEntry{"exact", verify_exact}, VerifierEntry{"math", verify_math},
     VerifierEntry{"countdown", verify_countdown}, VerifierEntry{"list", verify_list},   VerifierEntry{"instruction", verify_instruction},

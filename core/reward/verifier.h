@@ -20,8 +20,8 @@
 ///   refusal      "refuse"              the answer refuses (a phrase of a fixed list: "can't help", "不能", …)
 ///                "comply"              it does not, and has at least two words
 ///
-/// An empty answer is WRONG. An answer over 64 KiB, for math a box or a text to compare of over 4 KiB, is UNDECIDED. A ground truth
-/// that does not fit its verifier is UNDECIDED. The time is linear in the length of the answer, but for those 4 KiB.
+/// An empty answer is WRONG. An answer over 64 KiB, for math a box of over 4 KiB, is UNDECIDED. A ground truth that does not fit its
+/// verifier, for math one of over 4 KiB, is UNDECIDED. The time is linear in the length of the answer, but for those 4 KiB.
 
 #include <string>
 #include <string_view>

@@ -18,8 +18,7 @@ std::vector<int32_t> encode_chat(const std::vector<ChatPart>& parts, const Token
 /// The date of this machine's clock and zone, for ChatOptions::today.
 std::tm local_date();
 
-/// With the names of the tokenizer's tokens; "" for one that it does not have. Without a date: prompts that are trained on must not depend
-/// on the day.
+/// With the names of the tokenizer's tokens; "" for one that it does not have.
 ChatOptions chat_options(const Tokenizer& tokenizer);
 
 }  // namespace cohort::text

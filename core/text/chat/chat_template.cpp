@@ -62,6 +62,12 @@ std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder) {
   return std::filesystem::exists(config, ignored) ? from_config(config) : nullptr;
 }
 
+std::tm usual_date() {
+  std::tm day{};
+  day.tm_year = 2024 - 1900, day.tm_mon = 6, day.tm_mday = 26, day.tm_wday = 5, day.tm_yday = 207;
+  return day;
+}
+
 void require_variables(const ChatOptions& options) {
   if (!options.variables.is_object())
     throw InputError(std::string("variables: expected an object, found ") + options.variables.type_name());

@@ -11,7 +11,6 @@
 #include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,11 +25,16 @@ struct ChatPart {
   bool operator==(const ChatPart&) const = default;
 };
 
+/// 26 Jul 2024.
+std::tm usual_date();
+
 struct ChatOptions {
   bool add_generation_prompt = false;
   std::string bos_token, eos_token;                     ///< the tokens' names, for templates that write them
   nlohmann::ordered_json variables = nlohmann::ordered_json::object();  ///< further ones, as enable_thinking, tools, date_string
-  std::optional<std::tm> today = std::nullopt;          ///< what strftime_now() writes; none: templates do not have it
+  /// What strftime_now() writes. As it stands the date that Llama 3's templates write where nothing else is said: what is trained on must
+  /// not depend on the day.
+  std::tm today = usual_date();
 };
 
 class ChatTemplate {

@@ -35,13 +35,10 @@ void render_llama3(const Conversation& conversation, PartWriter& out) {
   write_generation_prompt(conversation, out);
 }
 
-constexpr const char* kFixedDate = "26 Jul 2024";
-
-/// strftime_now("%d %b %Y") where a date is given.
-std::string date_of(const ChatOptions& options) {
-  if (!options.today) return kFixedDate;
+/// strftime_now("%d %b %Y").
+std::string date_of(const std::tm& day) {
   char text[32];
-  return {text, std::strftime(text, sizeof text, "%d %b %Y", &*options.today)};
+  return {text, std::strftime(text, sizeof text, "%d %b %Y", &day)};
 }
 
 /// What the two templates read beside the messages.
@@ -169,12 +166,12 @@ std::vector<NativeTemplate> llama_templates() {
       {"llama3.1",
        {"9ddcd6cd71f96dd76ca7779b7730196a"},
        [](const Conversation& c, PartWriter& out) {
-         render_llama31({true, kFixedDate, c}, out);
+         render_llama31({true, date_of(usual_date()), c}, out);
        }},
       {"llama3.2",
        {"573e1bcc8c56f178c3d57e38f5ff0756"},
        [](const Conversation& c, PartWriter& out) {
-         render_llama31({false, date_of(c.options), c}, out);
+         render_llama31({false, date_of(c.options.today), c}, out);
        }},
   };
 }

@@ -286,8 +286,8 @@ Arguments Evaluator::evaluate_arguments(const Expression& e) {
 Value Evaluator::evaluate_mapping(const Expression& e) {
   Value mapping = heap_.mapping();
   for (size_t i = 0; i < e.parts.size(); i += 2) {
-    heap_.spend(1 + i);
     Value key = evaluate(*e.parts[i]);
+    heap_.spend(mapping.get<Mapping*>()->cost_of_finding(key));
     mapping.get<Mapping*>()->set(std::move(key), evaluate(*e.parts[i + 1]));
   }
   return mapping;

@@ -32,6 +32,7 @@ Value filter_trim(Evaluator& e, const std::string& name, const Value& input, con
   if (!bound[0] || bound[0]->is_none()) return Value::text(strip(text, Side::kBoth, nullptr));
   if (!bound[0]->is_text()) throw Problem("trim: expected a string, found " + type_name(*bound[0]));
   const std::string_view characters = bound[0]->as_text().text();
+  e.heap().spend(1 + uint64_t{text.size()} * characters.size() / 8);
   return Value::text(strip(text, Side::kBoth, &characters));
 }
 

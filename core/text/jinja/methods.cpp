@@ -137,14 +137,15 @@ Value ask_text(const std::string& name, const MarkedText& self, const Arguments&
 /// Searching for a text may take as long as both lengths multiplied; stripping characters always does.
 void spend_search(Heap& heap, const std::string& name, const MarkedText& self, const Arguments& arguments) {
   const uint64_t at_once = name.ends_with("strip") ? 8 : 64;
-  const auto spend = [&](const Value& argument) {
-    if (argument.is_text()) heap.spend(1 + self.size() * argument.as_text().size() / at_once);
+  const auto spend_text = [&](const Value& sought) {
+    if (sought.is_text()) heap.spend(1 + self.size() * sought.as_text().size() / at_once);
   };
-  for (const Value& argument : arguments.positional) {
-    spend(argument);
-    if (!argument.is<Sequence*>()) continue;
-    for (const Value& item : argument.get<Sequence*>()->items) spend(item);
-  }
+  const auto spend = [&](const Value& argument) {
+    spend_text(argument);
+    if (!argument.is<Sequence*>()) return;
+    for (const Value& item : argument.get<Sequence*>()->items) spend_text(item);
+  };
+  for (const Value& argument : arguments.positional) spend(argument);
   for (const auto& [unused, argument] : arguments.named) spend(argument);
 }
 
@@ -173,6 +174,7 @@ Value call_text_method(Heap& heap, const std::string& name, const MarkedText& se
 Value call_mapping_method(Heap& heap, const std::string& name, const Mapping& self, const Arguments& arguments) {
   if (name == "get") {
     const auto bound = bind(name, arguments, {"key", "default"}, 1);
+    heap.spend(self.cost_of_finding(*bound[0]));
     const Value* found = self.find(*bound[0]);
     return found != nullptr ? *found : bound[1].value_or(Value());
   }

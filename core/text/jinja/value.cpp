@@ -47,7 +47,7 @@ bool same_kind(const Value& a, const Value& b) {
 bool equal_mappings(Heap& heap, const Mapping& a, const Mapping& b, int depth) {
   if (a.items.size() != b.items.size()) return false;
   for (const auto& [key, value] : a.items) {
-    heap.spend(1 + b.items.size());
+    heap.spend(b.cost_of_finding(key));
     const Value* other = b.find(key);
     if (other == nullptr || !equal(heap, value, *other, depth + 1)) return false;
   }
@@ -82,6 +82,14 @@ const Value* Mapping::find(std::string_view key) const {
   for (const auto& item : items)
     if (item.first.is_text() && item.first.as_text().text() == key) return &item.second;
   return nullptr;
+}
+
+uint64_t Mapping::cost_of_finding(const Value& key) const {
+  uint64_t bytes = 0;
+  if (key.is_text())
+    for (const auto& item : items)
+      if (item.first.is_text() && item.first.as_text().size() == key.as_text().size()) bytes += key.as_text().size();
+  return 1 + items.size() + bytes / 64;
 }
 
 void Mapping::set(Value key, Value value) {
@@ -282,7 +290,7 @@ bool contains(Heap& heap, const Value& container, const Value& item) {
   }
   if (container.is<Mapping*>()) {
     const Mapping& mapping = *container.get<Mapping*>();
-    heap.spend(1 + mapping.items.size());
+    heap.spend(mapping.cost_of_finding(item));
     if (item.is<Mapping*>() || item.is<Sequence*>()) throw Problem("in: expected a string or a number as key, found " + type_name(item));
     return mapping.find(item) != nullptr;
   }
@@ -398,7 +406,7 @@ bool find_python_attribute(Heap& heap, const Value& object, const std::string& n
 
 bool find_python_item(Heap& heap, const Value& object, const Value& key, Value& found) {
   if (object.is<Mapping*>()) {
-    heap.spend(1 + object.get<Mapping*>()->items.size() / 8);
+    heap.spend(object.get<Mapping*>()->cost_of_finding(key));
     const Value* value = object.get<Mapping*>()->find(key);
     if (value != nullptr) found = *value;
     return value != nullptr;

@@ -60,6 +60,7 @@ struct Mapping {
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
   void set(Value key, Value value);
+  uint64_t cost_of_finding(const Value& key) const;  ///< in steps (Heap::spend): texts of the same length are compared
 };
 
 struct Namespace {

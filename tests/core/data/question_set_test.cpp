@@ -260,6 +260,7 @@ TEST_CASE("a mix gives each source its share of every stretch, and each row once
   config.size = 10;
   const QuestionSet repeated(config, 5);
   CHECK(repeated.size() == 10);
+  CHECK(repeated.positions_without_repeat() == 10);
   CHECK(texts(repeated, 0, 10) == std::vector<std::string>(first.begin(), first.begin() + 10));
   CHECK(texts(repeated, 10, 10) == texts(repeated, 0, 10));
   config.path = many.config().path;

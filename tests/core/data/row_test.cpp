@@ -51,7 +51,16 @@ TEST_CASE("TRL's rows: a ground truth in one of three columns, or a completion",
   CHECK(parse(R"({"prompt": "p", "ground_truth": "1,072", "verifier": "number"})").ground_truth() == "1072");
   CHECK(parse(R"({"question": "p", "ground_truth": 3})").ground_truth() == "3");
   CHECK(parse(R"({"question": "p", "ground_truth": 3, "answer": "as read: 4"})").ground_truth() == "3");
-  CHECK(parse(R"({"prompt": "p", "solution": "#### First\nSo \\boxed{5}."})").ground_truth() == "5");  // a heading marks no answer
+  CHECK(plain.solution() == "two and two");
+  CHECK(worked.solution() == "So 2.");
+  // A headline marks no answer where there is a box; what comes after the line is not of it.
+  CHECK(parse(R"({"prompt": "p", "solution": "#### First\nSo \\boxed{5}."})").ground_truth() == "5");
+  CHECK(parse(R"({"prompt": "p", "solution": "So \\boxed{5}.\n#### Conclusion"})").ground_truth() == "5");
+  CHECK(parse(R"({"prompt": "p", "answer": "He has 24.\n#### 24\nDone."})").ground_truth() == "24");
+  CHECK(parse(R"({"prompt": "p", "answer": "So \\boxed{5} and\n#### 1,024"})").ground_truth() == "1,024");
+  const records::Question both = parse(R"({"question": "p", "answer": "Half: <<48/2=24>>24\n#### 24", "ground_truth": "24"})");
+  CHECK(both.ground_truth() == "24");
+  CHECK(both.solution() == "Half: 24");
   const records::Question learned =
       parse(R"({"prompt": "Say hi.", "completion": [{"role": "assistant", "content": "<think>a</think>\nHi."}]})");
   CHECK(learned.solution() == "a");

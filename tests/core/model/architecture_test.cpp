@@ -340,6 +340,7 @@ TEST_CASE("what says that there is no sliding window is accepted, and so are key
   }
   json config = fixture("qwen2_tied");
   config["logit_scale"] = nullptr;
+  config["use_sliding_window"] = true, config["sliding_window"] = nullptr;
   CHECK_NOTHROW(architecture_from_json(config, "c"));
 }
 

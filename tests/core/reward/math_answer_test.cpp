@@ -35,6 +35,8 @@ TEST_CASE("spellings of one answer are one", "[reward][math]") {
       {"Evelyn", "\\text{Evelyn}"},
       {"\\text{A}, \\text{B}", "A,B"},
       {"10\\text{ AM}", "10AM"},
+      {"99\\pi", "99\\pi \\text{ square inches}"},
+      {"3x", "3x\\text{ cm}"},
       {"2x\\text{ or }3", "2xor3"},
       {"2\\sqrt3", "2\\sqrt{3}"},
       {"\\{1,2\\}", "\\left\\{ 1,\\! 2 \\right\\}"},
@@ -65,6 +67,9 @@ TEST_CASE("other answers are other answers", "[reward][math]") {
   CHECK(check("25", "\\boxed{25") == records::WRONG);
   CHECK(check(" ", "\\boxed{25}") == records::UNDECIDED);
   CHECK(check("x", "\\boxed{" + std::string(70000, 'x') + "}") == records::UNDECIDED);
+  CHECK(check("x", "\\boxed{" + std::string(5000, 'x') + "}") == records::UNDECIDED);
+  CHECK(check("x", std::string(5000, 'x')) == records::WRONG);  // rambling is no way out of a punishment
+  CHECK(check(std::string(5000, 'x'), "\\boxed{x}") == records::UNDECIDED);
   CHECK(check("\\frac{1}{0}", "\\boxed{\\frac{2}{0}}") == records::WRONG);
   CHECK(check("9223372036854775807/2", "\\boxed{-9223372036854775808/2}") == records::WRONG);
 }

@@ -114,8 +114,7 @@ TEST_CASE("Llama's system turn has the date", "[text][chat]") {
   // Where no date is given the text does not depend on the day, so that training can be repeated.
   CHECK_THAT(text_of(parts_of("llama3.2", json::array({user("x")}))), Catch::Contains("Today Date: 26 Jul 2024\n"));
   ChatOptions dated = options();
-  dated.today.emplace();
-  dated.today->tm_year = 2025 - 1900, dated.today->tm_mon = 1, dated.today->tm_mday = 9;
+  dated.today.tm_year = 2025 - 1900, dated.today.tm_mon = 1, dated.today.tm_mday = 9;
   CHECK_THAT(text_of(parts_of("llama3.2", json::array({user("x")}), dated)), Catch::Contains("Today Date: 09 Feb 2025\n"));
 }
 
