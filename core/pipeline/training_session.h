@@ -51,8 +51,8 @@ class TrainingSession {
   /// Collective. Writes metrics (leader), saves every save_freq steps (unless the last update was skipped), after the last one and when
   /// asked to stop, or when another step as long as the longest so far would not fit before the walltime; in the latter cases throws
   /// Stopped. A save goes on in the background, except where the run may end after it; the next line of metrics after it was committed or
-  /// given up has timing_s/checkpoint_blocking, what it cost the run, and timing_s/checkpoint, how long it took in all. perf/max_memory_rss_gb
-  /// is the leader's peak so far, in GiB, as verl's perf/max_memory_allocated_gb.
+  /// given up has timing_s/checkpoint_blocking, what it cost the run, and timing_s/checkpoint, how long it took in all.
+  /// perf/max_memory_rss_gb is the leader's peak so far, in GiB, as verl's perf/max_memory_allocated_gb.
   void finish_step(int64_t step, const Metrics& metrics, const std::string& note);
 
   /// Collective among the members that train; call after every optimizer step. Where it was skipped, as loss or gradient were not finite,

@@ -96,7 +96,8 @@ class Converter {
     return loaded;
   }
 
-  std::vector<text::ChatPart> render(const nlohmann::ordered_json& messages, const text::ChatOptions& chat, const std::string& where) const {
+  std::vector<text::ChatPart> render(const nlohmann::ordered_json& messages, const text::ChatOptions& chat,
+                                     const std::string& where) const {
     try {
       return template_->render(messages, chat);
     } catch (const InputError& error) {

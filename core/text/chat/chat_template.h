@@ -30,7 +30,7 @@ std::tm usual_date();
 
 struct ChatOptions {
   bool add_generation_prompt = false;
-  std::string bos_token, eos_token;                     ///< the tokens' names, for templates that write them
+  std::string bos_token, eos_token;                                     ///< the tokens' names, for templates that write them
   nlohmann::ordered_json variables = nlohmann::ordered_json::object();  ///< further ones, as enable_thinking, tools, date_string
   /// What strftime_now() writes. As it stands the date that Llama 3's templates write where nothing else is said: what is trained on must
   /// not depend on the day.

@@ -167,7 +167,8 @@ TEST_CASE("hostile templates end soon with a problem", "[text][jinja]") {
       "{% set t = 'a' * 1000000 %}{% for i in range(1000) %}{% set u = t | replace('ab' * 10000, 'c') %}{% endfor %}",
       "{{ ('a' * 1000000).find('a' * 500000 ~ 'b') }}",
       "{{ ('a' * 400000) | trim('b' * 100000 ~ 'a') }}",
-      "{% set k = 'a' * 1000000 %}{% set m = {k ~ 'b': 1} %}{% for i in range(20000) %}{% if m[k ~ 'c'] is defined %}{% endif %}{% endfor %}",
+      "{% set k = 'a' * 1000000 %}{% set m = {k ~ 'b': 1} %}{% for i in range(20000) %}{% if m[k ~ 'c'] is defined %}{% endif %}{% endfor "
+      "%}",
       "{% set k = 'a' * 1000000 %}{% set m = {k ~ 'b': 1} %}{% set c = k ~ 'c' %}{% for i in range(90000) %}{{ m.get(c) }}{% endfor %}",
       "{% set u = 'a' * 1000000 %}{{ (u ~ 'b').startswith(prefix=(u ~ 'c',) * 20000) }}",
       "{{ range(-9223372036854775807, 9223372036854775807) }}",
