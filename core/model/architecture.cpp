@@ -131,13 +131,14 @@ void Architecture::check(const std::string& where) const {
     in_range("n_shared_experts", n_shared_experts, 0, 1 << 10);
     in_range("moe_intermediate_size", moe_intermediate_size, 1, 1 << 24);
     in_range("first_k_dense_replace", first_k_dense_replace, 0, num_hidden_layers);
-    for (int64_t layer : mlp_only_layers) in_range("mlp_only_layers", layer, 0, num_hidden_layers - 1);
+    for (int64_t layer : mlp_only_layers) in_range("mlp_only_layers", layer, 0, std::max<int64_t>(1, num_hidden_layers) - 1);
     require(routed_scaling_factor > 0 && std::isfinite(routed_scaling_factor), "routed_scaling_factor", "above 0",
             fmt::format("{}", routed_scaling_factor));
     require(n_group > 0 && n_routed_experts % n_group == 0, "n_group", fmt::format("a divisor of {} experts", n_routed_experts),
             std::to_string(n_group));
     in_range("topk_group", topk_group, 1, n_group);
-    if (n_group > 0) in_range("num_experts_per_tok", num_experts_per_tok, 1, n_routed_experts / n_group * topk_group);
+    if (1 <= topk_group && topk_group <= n_group)  // else there is no range to name
+      in_range("num_experts_per_tok", num_experts_per_tok, 1, n_routed_experts / n_group * topk_group);
   }
   if (!problems.empty()) throw InputError(problems);
 }
