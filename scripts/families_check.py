@@ -16,11 +16,9 @@ A row is printed for each model; the exit code is 1 when one of them differs. Ne
 """
 
 import argparse
-import json
 import math
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
 
@@ -29,6 +27,8 @@ import transformers
 from safetensors import safe_open
 from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, GenerationConfig, LlamaConfig, Qwen2Config, Qwen3Config,
                           Qwen3MoeConfig)
+
+from cohort_rows import read_rows, run, write_rows
 
 LENGTHS = (2, 7, 23, 60)
 NEW_TOKENS = 64
@@ -140,20 +140,6 @@ def write_model(folder, config, dtype, seed):
     return sequences
 
 
-def run(arguments):
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"exit code {done.returncode}: {' '.join(str(a) for a in arguments)}\n{done.stderr.strip()}")
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def read_rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def logits_of(model, ids):
     with torch.no_grad():
         return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
@@ -217,11 +203,7 @@ def export_problem(cohort, folder, work, model, sequences):
     return ""
 
 
-def has_export(cohort):
-    return subprocess.run([str(cohort), "export", "--help"], capture_output=True).returncode == 0
-
-
-def check(cohort, work, family, index, seed, dtype, exports):
+def check(cohort, work, family, index, seed, dtype):
     config = make_config(family, index, seed)
     work.mkdir(parents=True)
     folder = work / "model"
@@ -229,12 +211,12 @@ def check(cohort, work, family, index, seed, dtype, exports):
     model, _ = load(folder)
     gap = score_gap(cohort, folder, work, model, sequences)
     different, stopped, margin = greedy_mismatches(cohort, folder, work, model, sequences)
-    problem = export_problem(cohort, folder, work, model, sequences) if exports else ""
+    problem = export_problem(cohort, folder, work, model, sequences)
     good = gap <= SCORE_LIMIT and different == 0 and not problem
     heads = f"{config.num_attention_heads}/{config.num_key_value_heads}"
     print(f"{family:12} {str(dtype)[6:]:9} hidden {config.hidden_size:4} heads {heads:6} {'tied' if config.tie_word_embeddings else '':5}"
           f"{config.rope_parameters['rope_type']:8} score {gap:.1e}  greedy {len(sequences) - different}/{len(sequences)} "
-          f"({stopped} ended, margin {margin:.0e})  export {'not built' if not exports else problem or 'same'}  {'' if good else 'DIFFERS'}",
+          f"({stopped} ended, margin {margin:.0e})  export {problem or 'same'}  {'' if good else 'DIFFERS'}",
           flush=True)
     return good
 
@@ -250,7 +232,6 @@ def main():
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    exports = has_export(options.cohort)
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         root = options.keep or pathlib.Path(temporary)
@@ -258,7 +239,7 @@ def main():
             for index in range(options.models):
                 for dtype in (torch.float32, torch.bfloat16):
                     work = root / f"{family}_{index}_{str(dtype)[6:]}"
-                    results.append(check(options.cohort, work, family, index, options.seed, dtype, exports))
+                    results.append(check(options.cohort, work, family, index, options.seed, dtype))
     print(f"{sum(results)} of {len(results)} models agree with transformers {transformers.__version__}")
     return 0 if all(results) else 1
 

@@ -15,9 +15,7 @@ package is missing. Needs torch, transformers and jinja2, and 4 bytes of memory 
     pip install torch transformers jinja2
 """
 import argparse
-import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -29,6 +27,8 @@ except ImportError as error:
     print(f"greedy_check: needs torch, transformers and jinja2: {error}", file=sys.stderr)
     sys.exit(2)
 
+from cohort_rows import read_rows, run, write_rows  # noqa: E402
+
 LOGPROB_LIMIT = 1e-3
 QUESTIONS = [
     "What is the capital of France?", "Write a short poem about rain.", "What is 12 + 30?", "Name three colours.", "Who wrote Hamlet?",
@@ -36,20 +36,6 @@ QUESTIONS = [
     "Translate 'good morning' into French.", "How many days are in a leap year?", "What does photosynthesis do?", "Tell me a joke about cats.",
     "List the planets of the solar system.", "What is 7 times 8?", "Why is the sky blue?", "Write a haiku about 2024.",
     "What is the opposite of hot?", "How do I boil an egg?", "Who was Albert Einstein?", "Is 17 a prime number?"]
-
-
-def run(arguments):
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"exit code {done.returncode}: {' '.join(str(a) for a in arguments)}\n{done.stderr.strip()}")
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def read_rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def cohort_rows(program, folder, count):
