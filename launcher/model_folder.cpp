@@ -19,23 +19,6 @@ namespace {
 
 bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
 
-}  // namespace
-
-text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
-  const std::string path = folder + "/cohort_model.json";
-  if (has_file(folder, "cohort_model.json")) {
-    const text::PromptConfig own = text::prompt_from_json(parse_json(read_file(path, 1 << 20), path), path);
-    if (template_name.empty() || template_name == own.name) return own;
-  }
-  text::PromptConfig prompt;
-  prompt.name = template_name;
-  if (template_name.empty() && has_file(folder, text::kPublishedTokenizerFile)) prompt.name = "model";
-  if (prompt.name.empty()) throw InputError(path + ": expected a file that names a prompt template, or --template, found neither");
-  return prompt;
-}
-
-namespace {
-
 void check_tokenizer(const ModelFolder& m, const std::string& folder) {
   const int64_t vocabulary = m.model->architecture().vocab_size;
   if (vocabulary < m.tokenizer->vocabulary_size())
@@ -61,6 +44,19 @@ std::optional<text::PromptTemplate> published_prompt_template(const std::string&
 }
 
 }  // namespace
+
+text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
+  const std::string path = folder + "/cohort_model.json";
+  if (has_file(folder, "cohort_model.json")) {
+    const text::PromptConfig own = text::prompt_from_json(parse_json(read_file(path, 1 << 20), path), path);
+    if (template_name.empty() || template_name == own.name) return own;
+  }
+  text::PromptConfig prompt;
+  prompt.name = template_name;
+  if (template_name.empty() && has_file(folder, text::kPublishedTokenizerFile)) prompt.name = "model";
+  if (prompt.name.empty()) throw InputError(path + ": expected a file that names a prompt template, or --template, found neither");
+  return prompt;
+}
 
 void ModelFolder::mask_missing_tokens() {
   if (tokenizer) model->set_missing_tokens(tokenizer->missing_ids());

@@ -10,7 +10,6 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -152,6 +151,13 @@ class Converter {
   size_t bytes_ = 0;
 };
 
+/// Takes the text of a row off what may still be read, also of a bad one: the caller goes on behind it.
+struct SpendText {
+  const Converter& converter;
+  uint64_t& left;
+  ~SpendText() { left -= std::min<uint64_t>(left, converter.bytes()); }
+};
+
 }  // namespace
 
 struct ParquetReader::Content {
@@ -250,9 +256,7 @@ bool ParquetReader::next(json& row) {
   ++c.row;
   const int64_t i = c.in_batch++;
   Converter converter(c.path + ": row " + std::to_string(c.row), c.max_row_bytes);
-  // Bad rows count too: the caller goes on behind them.
-  const std::unique_ptr<Converter, std::function<void(Converter*)>> counted(
-      &converter, [&c](Converter* read) { c.text_left -= std::min<uint64_t>(c.text_left, read->bytes()); });
+  const SpendText spend{converter, c.text_left};
   row = json::object();
   for (int column = 0; column < c.batch->num_columns(); ++column) {
     json value = converter.value(*c.batch->column(column), i);

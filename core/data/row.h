@@ -13,9 +13,8 @@
 ///   math       problem, with answer and/or a solution that        ground truth: the answer, or the last \boxed{} of the solution; verifier
 ///              ends in \boxed{…}; level, "Level 3" or 3           "math", source "math"
 ///   trl        prompt, with ground_truth, answer or solution;     ground truth: the first of these that is there. Of a worked solution the
-///              question, with ground_truth                        line after "####" or the last \boxed{}, which counts where both are
-///              there
-///                                                                 and the line is no number. Solution: the worked one of any of these.
+///              question, with ground_truth                        line after "####", or the last \boxed{} where there is no such line or
+///                                                                 it is no number. Solution: the worked one of any of these.
 ///                                                                 Verifier: the row's own `verifier`, or "math".
 ///              prompt, completion                                 nothing to verify; the completion is the answer to learn
 ///   messages   messages or conversations                          the last assistant message is the answer to learn, the last user message

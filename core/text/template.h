@@ -144,11 +144,12 @@ PromptTemplate completion_form(const std::string& name);
 /// A completion taken apart. think and answer are without white space at both ends.
 struct Parsed {
   bool well_formed = false;
-  std::string think;  ///< what is there, also when the completion is not well formed (an unclosed block runs to the end)
-  std::string
-      answer;  ///< as above, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a
-               ///< closing think tag before it, with kBoxed the last box (core/text/boxed.h, as in a
-               ///< ground truth), with kHashes what follows the last "####" on its line. So a completion without them has no answer.
+  /// What is there, also when the completion is not well formed (an unclosed block runs to the end).
+  std::string think;
+  /// Likewise, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a closing think tag before it,
+  /// with kBoxed the last box (core/text/boxed.h, as in a ground truth), with kHashes what follows the last "####" on its line. So a
+  /// completion without them has no answer.
+  std::string answer;
 };
 
 /// Well formed means, by structure: kThinkAnswer: exactly one <think>…</think>, then exactly one <answer>…</answer>, white space between

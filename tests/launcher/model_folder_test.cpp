@@ -2,10 +2,13 @@
 
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/model/weights_io.h"
 #include "tests/core/base/temp_dir.h"
+#include "tests/support/golden.h"
 
 namespace cohort::launcher {
 namespace {
@@ -49,6 +52,30 @@ TEST_CASE("folders that are not whole are refused") {
   CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json: template: expected the name"));
   write_folder(folder, 100, R"({"template": "plain"})");
   CHECK_THAT(problem_with(folder), Catch::Contains("expected a model for the tokenizer's 272 tokens, found 100"));
+}
+
+/// A published model has no cohort_model.json.
+TEST_CASE("a chat template that writes no question leaves a folder usable, unless a template is named") {
+  const TempDir folder;
+  const nlohmann::json golden = nlohmann::json::parse(read_file(test::golden_path("text/bpe_qwen2.json"), 1 << 20));
+  model::save_model(model::CausalLM(tiny(2048), 1), folder.path());
+  std::ofstream(folder / "tokenizer.json") << golden["tokenizer"].dump();
+  const auto load = [&](const std::string& name = "") {
+    return load_published_folder(folder.path(), name, model::ComputeType::kFloat32, true);
+  };
+  CHECK_FALSE(load().prompt_template);
+  std::ofstream(folder / "chat_template.jinja") << "{{ messages[0].content }}";
+  REQUIRE(load().prompt_template);
+  CHECK(load().prompt_template->name() == "model");
+  for (const char* useless : {"{{ raise_exception('system first') }}", "{% unknown %}"}) {
+    INFO(useless);
+    std::ofstream(folder / "chat_template.jinja") << useless;
+    CHECK_FALSE(load().prompt_template);
+    CHECK(load().tokenizer != nullptr);
+    CHECK_THROWS_AS(load("model"), InputError);
+  }
+  std::ofstream(folder / "chat_template.jinja") << "{{ strftime_now('%Y') }}{{ messages[0].content }}";
+  CHECK(load().prompt_template);
 }
 
 TEST_CASE("an answer gets the room that it asks for, or what there is") {

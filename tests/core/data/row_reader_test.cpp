@@ -104,6 +104,21 @@ TEST_CASE("Parquet that would need too much is refused", "[data][parquet]") {
   CHECK_THAT(problem("nulls.parquet"), Catch::Contains("more bad rows"));
 }
 
+TEST_CASE("Parquet rows that are too long count as text that was read", "[data][parquet]") {
+  if (!has_parquet()) return;
+  ParquetReader reader(test::golden_path("data/bomb.parquet"), 1000);  // each of its 20,000 rows has 600 kB
+  nlohmann::json row;
+  std::string last;
+  for (int i = 0; i < 1000; ++i) {
+    try {
+      if (!reader.next(row)) break;
+    } catch (const InputError& error) {
+      last = error.what();
+    }
+  }
+  CHECK_THAT(last, Catch::Contains("more text than"));
+}
+
 /// Each byte of a small file may be any other.
 TEST_CASE("damaged Parquet gives an error or rows, and nothing else", "[data][parquet]") {
   if (!has_parquet()) return;
