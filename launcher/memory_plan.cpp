@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/model/kv_cache.h"
+
 namespace cohort::launcher {
 namespace {
 
@@ -44,8 +46,7 @@ int64_t head_bytes(const model::Architecture& a, int64_t tokens, int64_t trained
 }  // namespace
 
 int64_t kv_cache_bytes(const model::Architecture& a, int64_t sequences, int64_t tokens) {
-  const int64_t second_latent = a.uses_mla() ? a.num_hidden_layers * a.kv_lora_rank : 0;
-  return sequences * tokens * (a.cache_floats_per_token() + second_latent) * kFloat;
+  return sequences * model::KvCache::bytes_per_slot(a, tokens);
 }
 
 int64_t activation_bytes(const model::Architecture& a, int64_t tokens, int64_t trained) {

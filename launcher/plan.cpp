@@ -40,6 +40,7 @@ class Planner {
   void add_training(int64_t sequences, int64_t prompt, int64_t completion);
   void divide_weights();
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
+  void add_evaluation(const text::PromptConfig& prompt, const data::DataConfig& fallback);
   PromptLengths prompt_lengths(const data::DataConfig& data, const text::PromptConfig& prompt) const {
     return launcher::prompt_lengths(recipe_, data, prompt);
   }
@@ -49,6 +50,7 @@ class Planner {
   const Recipe& recipe_;
   const pipeline::StageConfig& stage_;
   int ranks_, trainers_;  // of the job; of them those that train
+  int64_t cache_ = 0;     // bytes of keys and values: of the stage's own sampling, or of evaluation where that needs more
   model::Architecture shape_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   StagePlan result_;
@@ -62,6 +64,7 @@ StagePlan Planner::plan() {
   result_.activated_parameters = shape_.activated_parameters();
   result_.memory.add("weights", weights(shape_));
   std::visit([this](const auto& body) { fill(body); }, stage_.body);
+  if (cache_ > 0) result_.memory.add("kv cache", cache_);
   if (recipe_.trainer.parameter_sharding == "full" && trainers_ > 1) divide_weights();
   return std::move(result_);
 }
@@ -105,17 +108,29 @@ void Planner::add_training(int64_t sequences, int64_t prompt, int64_t completion
 
 /// `questions` shared by `ranks`.
 void Planner::add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt) {
-  const int64_t mine = (questions + ranks - 1) / ranks * rollout.n;
-  const int64_t together = std::max(rollout.n, std::min(rollout.max_num_seqs / rollout.n * rollout.n, mine));
-  result_.memory.add("kv cache", kv_cache_bytes(shape_, together, prompt + rollout.max_response_length));
+  const int64_t mine = (questions + ranks - 1) / ranks * rollout.n, longest = prompt + rollout.max_response_length;
+  const int64_t together = rollout.sequences_together(mine, kv_cache_bytes(shape_, 1, longest));
+  cache_ = std::max(cache_, kv_cache_bytes(shape_, together, longest));
+}
+
+/// What pipeline::evaluate() asks.
+void Planner::add_evaluation(const text::PromptConfig& prompt, const data::DataConfig& fallback) {
+  const pipeline::EvalSection& e = recipe_.eval;
+  const data::DataConfig& reasoning = e.data.given() ? e.data : fallback;
+  if (reasoning.given()) add_sampling(e.rollout, e.questions, ranks_, prompt_lengths(reasoning, prompt).longest);
+  if (e.general.given() && e.general_questions > 0) add_sampling(e.rollout, e.general_questions, ranks_, prompt_lengths(e.general, prompt).longest);
 }
 
 void Planner::fill(const pipeline::PretrainStage& body) {
   const auto [prompt, completion] = document_lengths(recipe_, body);
   add_training(body.batch_size, prompt, completion);
+  add_evaluation(body.eval_prompt(), body.data);
 }
 
-void Planner::fill(const pipeline::SftStage& body) { add_training(body.batch_size, 0, body.max_length); }
+void Planner::fill(const pipeline::SftStage& body) {
+  add_training(body.batch_size, 0, body.max_length);
+  add_evaluation(body.prompt, body.data.demonstrations);
+}
 
 void Planner::fill(const pipeline::RlStage& body) {
   const PromptLengths prompts = prompt_lengths(body.data, body.prompt);
@@ -126,6 +141,7 @@ void Planner::fill(const pipeline::RlStage& body) {
                        weights(pipeline::stage_architecture(recipe_, *pipeline::find_stage(recipe_, body.preference_model))));
   const bool split = trainers_ < ranks_;
   add_sampling(body.rollout, body.train_batch_size, split ? ranks_ - trainers_ : ranks_, prompts.longest);
+  add_evaluation(body.prompt, body.data);
   result_.step = step_of(body, prompts);
   result_.example = example_of(body);
 }

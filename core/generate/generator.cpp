@@ -42,9 +42,10 @@ class Session {
         vocab_limit_(model.architecture().vocab_size),
         end_ids_(end_ids),
         sampling_{config.temperature, config.top_p, config.top_k},
-        cache_(model.architecture(), slots(), longest()) {
+        slots_(slots()),
+        cache_(model.architecture(), slots_, longest()) {
     if (tokenizer) vocab_limit_ = std::min<int64_t>(vocab_limit_, tokenizer->vocabulary_size());
-    for (int64_t s = slots() - 1; s >= 0; --s) free_.push_back(s);
+    for (int64_t s = slots_ - 1; s >= 0; --s) free_.push_back(s);
   }
 
   void run() {
@@ -57,10 +58,9 @@ class Session {
   }
 
  private:
-  /// Enough for at least one group, at most max_num_seqs and at most what is asked for.
   int64_t slots() const {
     const int64_t asked = (source_ ? source_->most_groups : static_cast<int64_t>(groups_.size())) * config_.n;
-    return std::max(config_.n, std::min(config_.max_num_seqs / config_.n * config_.n, asked));
+    return config_.sequences_together(asked, model::KvCache::bytes_per_slot(model_.architecture(), longest()));
   }
 
   int64_t longest() const {
@@ -200,6 +200,7 @@ class Session {
   int64_t vocab_limit_;
   const std::vector<int32_t>& end_ids_;
   kernels::SampleOptions sampling_;
+  int64_t slots_;
   model::KvCache cache_;
   std::vector<int64_t> free_;
   std::vector<Running> running_;

@@ -26,7 +26,7 @@ struct SampleKey {
 
 /// Groups that come while others are decoded.
 struct GroupSource {
-  int64_t most_groups = 0;     ///< at a time; bounds the cache, as max_num_seqs does
+  int64_t most_groups = 0;     ///< at a time; bounds the cache, as max_num_seqs and kv_cache_gb do
   int64_t longest_prompt = 0;  ///< of all that may come
   /// Appends at most `count` groups to `into`, whose capacity is enough for all that may come; none: there are no more.
   std::function<void(int64_t count, std::vector<records::Group>& into)> more;

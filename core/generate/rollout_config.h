@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 
 #include "core/config/field.h"
@@ -16,6 +18,7 @@ struct RolloutConfig {
   int64_t top_k = 0;
   int64_t max_response_length = 96;
   int64_t max_num_seqs = 512;
+  double kv_cache_gb = 4.0;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -31,6 +34,17 @@ struct RolloutConfig {
               "tokens; longer answers are cut (finish reason: length)");
     v.integer("max_num_seqs", max_num_seqs, config::between(1, config::kMaxBatch), "sequences decoded together on one rank");
     v.rule(n <= max_num_seqs, "max_num_seqs", "at least n, " + std::to_string(n), std::to_string(max_num_seqs));
+    v.number("kv_cache_gb", kv_cache_gb, config::between(0.0, 1 << 20),
+             "GiB of keys and values on one rank: where prompt and longest answer need more, fewer sequences than max_num_seqs are decoded "
+             "together, but always the n of one question");
+  }
+
+  /// Sequences decoded together of `asked` ones that need `bytes_each` in the cache: whole groups, at least one, within max_num_seqs and
+  /// kv_cache_gb. No sample depends on it.
+  int64_t sequences_together(int64_t asked, int64_t bytes_each) const {
+    const double room = kv_cache_gb * (1 << 30) / static_cast<double>(std::max<int64_t>(bytes_each, 1));
+    const int64_t most = std::min({asked, max_num_seqs, static_cast<int64_t>(std::min(room, 1e9))});
+    return std::max(n, most / n * n);
   }
 };
 

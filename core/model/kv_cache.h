@@ -17,6 +17,8 @@ class KvCache {
  public:
   /// Room for `slots` sequences of up to `capacity` tokens.
   KvCache(const Architecture& a, int64_t slots, int64_t capacity);
+  /// Bytes that each slot takes, without the kernels' padding.
+  static int64_t bytes_per_slot(const Architecture& a, int64_t capacity);
 
   kernels::LayerCache& layer(int64_t i) { return layers_[static_cast<size_t>(i)]; }
   /// Copies the first `length` tokens of a slot to another.

@@ -169,6 +169,12 @@ class Contents {
   std::map<std::string, std::string> known_;
 };
 
+/// How many sequences are decoded together changes no sample.
+void forget_width(generate::RolloutConfig& rollout) {
+  const generate::RolloutConfig any;
+  rollout.max_num_seqs = any.max_num_seqs, rollout.kv_cache_gb = any.kv_cache_gb;
+}
+
 StageEssence essence(const Recipe& recipe, const StageConfig& stage, Contents& contents) {
   StageEssence result = {.seed = recipe.run.seed,
                          .reduction_slots = recipe.trainer.reduction_slots,
@@ -187,8 +193,7 @@ StageEssence essence(const Recipe& recipe, const StageConfig& stage, Contents& c
 
   contents.stand_in(result.eval.data);
   contents.stand_in(result.eval.general);
-  const int64_t any_width = generate::RolloutConfig{}.max_num_seqs;  // how many are decoded together changes no sample
-  result.eval.rollout.max_num_seqs = any_width;
+  forget_width(result.eval.rollout);
   std::visit(
       [&](auto& body) {
         if constexpr (requires { body.data.demonstrations; }) {
@@ -196,7 +201,7 @@ StageEssence essence(const Recipe& recipe, const StageConfig& stage, Contents& c
         } else {
           contents.stand_in(body.data);
         }
-        if constexpr (requires { body.rollout; }) body.rollout.max_num_seqs = any_width;
+        if constexpr (requires { body.rollout; }) forget_width(body.rollout);
       },
       result.stage.body);
   return result;

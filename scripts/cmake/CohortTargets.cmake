@@ -45,11 +45,12 @@ function(cohort_generate_protobuf target)
   target_compile_options(${target} PRIVATE -w)
 endfunction()
 
-# cohort_add_library(NAME FOLDER [TORCH] [EXCLUDE regex] [LINK targets…])
+# cohort_add_library(NAME FOLDER [TORCH | OWN_FLAGS] [EXCLUDE regex] [LINK targets…])
 # One static library of all sources below FOLDER (header-only or .proto-only folders become an interface library). LINK names the layers below.
-# TORCH: links LibTorch and uses the precompiled <ATen/ATen.h>, which takes a file from nine seconds to two.
+# TORCH: links LibTorch and uses the precompiled headers that have <ATen/ATen.h>, which takes a file from nine seconds to two.
+# OWN_FLAGS: the caller adds flags that the precompiled headers were not compiled with, so none are used.
 function(cohort_add_library name folder)
-  cmake_parse_arguments(arg "TORCH" "EXCLUDE" "LINK" ${ARGN})
+  cmake_parse_arguments(arg "TORCH;OWN_FLAGS" "EXCLUDE" "LINK" ${ARGN})
   set(path "${PROJECT_SOURCE_DIR}/${folder}")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${path}/*.cpp")
   file(GLOB_RECURSE protos CONFIGURE_DEPENDS "${path}/*.proto")
@@ -73,20 +74,26 @@ function(cohort_add_library name folder)
     target_link_libraries(${name} ${scope} ${name}_proto)
   endif()
   target_link_libraries(${name} ${scope} ${arg_LINK})
+  set(precompiled text_precompiled)
   if(arg_TORCH)
     target_link_libraries(${name} ${scope} LibTorch)
-    if(sources)
-      target_precompile_headers(${name} REUSE_FROM torch_precompiled)
-    endif()
+    set(precompiled torch_precompiled)
+  endif()
+  if(sources AND NOT arg_OWN_FLAGS)
+    target_precompile_headers(${name} REUSE_FROM ${precompiled})
   endif()
 endfunction()
 
-# The one precompiled header for all libraries with TORCH (0.4 GB each, so one is enough). The targets it serves must agree in the
-# flags that g++ compares; where they do not, -Winvalid-pch is an error.
-function(cohort_add_precompiled_torch)
-  file(CONFIGURE OUTPUT "${cohort_generated_dir}/torch_precompiled.cpp" CONTENT "")
-  add_library(torch_precompiled OBJECT "${cohort_generated_dir}/torch_precompiled.cpp")
-  cohort_compile_options(torch_precompiled)
-  target_link_libraries(torch_precompiled PRIVATE ${ARGN} LibTorch)
-  target_precompile_headers(torch_precompiled PRIVATE <ATen/ATen.h>)
+# What most files include and what takes the compiler longest. A file still includes what it uses: kernels are compiled without these.
+set(cohort_precompiled <nlohmann/json.hpp> <google/protobuf/generated_message_reflection.h> <fmt/format.h> <functional> <map> <string> <vector>)
+
+# cohort_add_precompiled(NAME HEADERS LINK…): the precompiled headers of many libraries (0.4 GB with LibTorch's, so one is enough). The targets it
+# serves must agree in the flags that g++ compares; where they do not, -Winvalid-pch is an error.
+function(cohort_add_precompiled name headers)
+  file(CONFIGURE OUTPUT "${cohort_generated_dir}/${name}.cpp" CONTENT "")
+  add_library(${name} OBJECT "${cohort_generated_dir}/${name}.cpp")
+  cohort_compile_options(${name})
+  target_compile_options(${name} PRIVATE "${cohort_coverage}")
+  target_link_libraries(${name} PRIVATE ${ARGN})
+  target_precompile_headers(${name} PRIVATE ${headers} ${cohort_precompiled})
 endfunction()

@@ -183,11 +183,11 @@ TEST_CASE("values that do not go together") {
       {"partial rollouts in the evaluation",
        {{5, "  data: {tasks: [add:1]}\n  rollout: {partial_rollout_tokens: 16}"}},
        {"c.yaml:6: eval.rollout.partial_rollout_tokens: unknown key, expected one of n, temperature, top_p, top_k, max_response_length, "
-        "max_num_seqs"}},
+        "max_num_seqs, kv_cache_gb"}},
       {"partial rollouts in rejection sampling",
        {{26, "    data: {tasks: [add:1]}\n    rollout: {partial_rollout_tokens: 16}"}},
        {"c.yaml:27: stages.curated.rollout.partial_rollout_tokens: unknown key, expected one of n, temperature, top_p, top_k, "
-        "max_response_length, max_num_seqs"}},
+        "max_response_length, max_num_seqs, kv_cache_gb"}},
       {"partial rollouts whose loss would not know who sampled",
        {{3, "cluster: {max_staleness: 1}"},
         {18, "      n: 4\n      partial_rollout_tokens: 16\n      oversample: 1.5"},

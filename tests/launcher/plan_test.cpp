@@ -45,7 +45,7 @@ TEST_CASE("an RL stage is planned: tokens per step, memory, a question with its 
   CHECK(*find_part(zero, "reference") == 4 * zero.parameters);
   CHECK(*find_part(zero, "moments") == 8 * zero.parameters);
   CHECK(find_part(plan[0], "reference") == nullptr);
-  CHECK(find_part(plan[0], "kv cache") == nullptr);
+  CHECK(find_part(plan[0], "kv cache") != nullptr);  // of its evaluation
   CHECK(find_part(plan[2], "gradients") == nullptr);
 
   REQUIRE(zero.example);
@@ -63,6 +63,16 @@ TEST_CASE("more ranks need less cache each and send gradients") {
   CHECK(one.step->gradient_bytes_sent == 0);
   CHECK(*find_part(one, "kv cache") == 4 * *find_part(four, "kv cache"));
   CHECK(*find_part(one, "weights") == *find_part(four, "weights"));
+}
+
+TEST_CASE("the cache that is planned is the larger of sampling and evaluation, within kv_cache_gb") {
+  const auto cache = [](std::vector<std::string> settings) {
+    return *find_part(make_plan(read_recipe(kRecipe, "c.yaml", settings, 0), 1)[1], "kv cache");
+  };
+  const int64_t own = cache({"eval.questions=1"});
+  CHECK(cache({"eval.questions=1000", "eval.rollout.max_num_seqs=1000"}) > 10 * own);
+  CHECK(cache({"eval.questions=1000", "eval.rollout.max_num_seqs=1000", "eval.rollout.kv_cache_gb=0"}) == own);
+  CHECK(cache({"eval.questions=1", "stages.zero.rollout.kv_cache_gb=0"}) == own / 8);  // the 4 answers to one of 8 questions
 }
 
 TEST_CASE("sharding the optimizer divides the moments, recomputing leaves a layer's activations") {

@@ -169,6 +169,9 @@ TEST_CASE("samples do not depend on how many run together, on the order of the g
     c.max_num_seqs = together;
     CHECK(by_id(generated(*model, c, questions(7))) == wanted);
   }
+  RolloutConfig small = config();
+  small.kv_cache_gb = 0.0;  // room for the answers to one question
+  CHECK(by_id(generated(*model, small, questions(7))) == wanted);
   auto reversed = questions(7);
   std::reverse(reversed.begin(), reversed.end());
   CHECK(by_id(generated(*model, config(), reversed)) == wanted);

@@ -23,4 +23,19 @@ TEST_CASE("settings of the rollout are checked") {
   CHECK_THROWS_WITH(read("temperature: 1e-40\n"), Catch::Contains("c.yaml:1: temperature: expected 0 or at least 0.001, found 1e-40"));
 }
 
+TEST_CASE("sequences are decoded together in whole groups, as many as are asked for and the cache has room for") {
+  RolloutConfig c = read("n: 4\nmax_num_seqs: 22\nkv_cache_gb: 0.5\n");
+  constexpr int64_t kMiB = 1 << 20;
+  CHECK(c.sequences_together(400, 1) == 20);
+  CHECK(c.sequences_together(8, 1) == 8);
+  CHECK(c.sequences_together(400, 40 * kMiB) == 12);      // 12.8 fit
+  CHECK(c.sequences_together(400, 32 * kMiB) == 16);      // as much as there is
+  CHECK(c.sequences_together(400, 32 * kMiB + 1) == 12);
+  CHECK(c.sequences_together(400, int64_t{1} << 40) == 4);  // the answers to one question always run together
+  CHECK(c.sequences_together(0, 0) == 4);
+  c.kv_cache_gb = 1 << 20;
+  CHECK(c.sequences_together(400, 1) == 20);
+  CHECK_THROWS_AS(read("kv_cache_gb: -1\n"), InputError);
+}
+
 }  // namespace cohort::generate
