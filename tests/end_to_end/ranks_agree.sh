@@ -4,10 +4,17 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../support/end_to_end.sh"
 
 shorter=(stages.base.steps=40 stages.zero.steps=10 stages.zero.algorithm.ref_update_interval=5)
-run() { # NAME RANKS [key=value…]
+run() { # NAME RANKS [key=value…]: two at a time, as ranks wait for one another; `finish` waits for all
   local name=$1 ranks=$2
   shift 2
-  train "$ranks" "$work/$name" "${shorter[@]}" "$@" || { tail -5 "$work/$name.log"; fail "$name did not finish"; }
+  [ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n || true
+  { train "$ranks" "$work/$name" "${shorter[@]}" "$@" || echo "$name" >>"$work/unfinished"; } &
+}
+finish() {
+  wait
+  [ -e "$work/unfinished" ] || return 0
+  while read -r name; do tail -5 "$work/$name.log" >&2; done <"$work/unfinished"
+  fail "did not finish: $(paste -sd ' ' "$work/unfinished")"
 }
 run one 1
 run two 2
@@ -28,6 +35,7 @@ for stage in zero r1; do
 done
 run parts 1 "${parts[@]}"
 run parts_split 3 "${parts[@]}" cluster.placement=split cluster.rollout_ranks=1
+finish
 
 steps=$(grep -c '"stage":"zero"' "$work/one/metrics.jsonl")
 [ "$steps" -eq 10 ] || fail "expected 10 RL steps, found $steps"
