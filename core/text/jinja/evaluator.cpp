@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "core/base/text_util.h"
-#include "core/text/jinja/python_text.h"
+#include "core/text/jinja/access.h"
+#include "core/text/jinja/arithmetic.h"
+#include "core/text/jinja/comparison.h"
+#include "core/text/jinja/value_text.h"
 
 namespace cohort::text::jinja {
 namespace {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text_util.h"
+#include "core/text/jinja/comparison.h"
 #include "core/text/jinja/evaluator.h"
 #include "core/text/jinja/python_text.h"
 

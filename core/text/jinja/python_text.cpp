@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/text/jinja/value.h"
+#include "core/text/jinja/bounds.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text::jinja {

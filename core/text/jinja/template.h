@@ -4,7 +4,7 @@
 /// Renders what jinja2 3.1 renders under the settings of transformers: ImmutableSandboxedEnvironment, trim_blocks, lstrip_blocks, loop
 /// controls, the tag generation, tojson as json.dumps without ASCII escapes, raise_exception, strftime_now. What it cannot do exactly it
 /// refuses: letters outside ASCII in upper() and its like, integers over 64 bits, *args, % on strings, attributes like __class__, …
-/// Templates come from outside: the bounds in value.h make every one end soon, with a text or with an InputError.
+/// Templates come from outside: the bounds in bounds.h make every one end soon, with a text or with an InputError.
 
 #include <ctime>
 #include <nlohmann/json_fwd.hpp>

@@ -1,21 +1,17 @@
-// str(), repr() and json.dumps() of values.
+#include "core/text/jinja/value_text.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
-#include "core/base/text_util.h"
 #include "core/text/bpe/unicode_tables.h"
-#include "core/text/jinja/value.h"
+#include "core/text/jinja/comparison.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text::jinja {
 namespace {
-
-void require_shallow(int depth) {
-  if (depth > kMaxValueDepth) throw Problem("expected values nested up to " + std::to_string(kMaxValueDepth) + " levels, found more");
-}
 
 /// Text under construction; foreign as a whole when a part of it is.
 struct Writer {
