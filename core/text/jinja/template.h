@@ -8,9 +8,10 @@
 
 #include <ctime>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/text/jinja/syntax.h"
 #include "core/text/marked_text.h"
@@ -24,9 +25,9 @@ class Template {
   Template(std::string_view source, std::string where);
 
   /// `own` are texts of the template's side (bos_token, …), `foreign` an object with everything else. `today` is what strftime_now()
-  /// writes; without it that function is not defined. InputError with the line for what goes wrong, raise_exception() among it.
+  /// writes. InputError with the line for what goes wrong, raise_exception() among it.
   MarkedText render(const std::vector<std::pair<std::string, std::string>>& own, const nlohmann::ordered_json& foreign,
-                    const std::optional<std::tm>& today) const;
+                    const std::tm& today) const;
 
  private:
   std::string where_;
