@@ -53,6 +53,12 @@ Character character_at(std::string_view text, size_t position) {
   return {.code = code, .length = lead.length, .valid = true};
 }
 
+size_t previous_character(std::string_view text, size_t end) {
+  size_t begin = end - 1;
+  while (begin > 0 && end - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0u) == 0x80u) --begin;
+  return begin + character_at(text, begin).length == end ? begin : end - 1;
+}
+
 size_t incomplete_tail(std::string_view text) {
   for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);

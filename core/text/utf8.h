@@ -18,6 +18,9 @@ struct Character {
 /// one byte long.
 Character character_at(std::string_view text, size_t position);
 
+/// Where the character begins that ends at `end` > 0; end - 1 for a byte that is not UTF-8.
+size_t previous_character(std::string_view text, size_t end);
+
 /// How many bytes at the end, 0 to 3, are the beginning of a character that more bytes may complete.
 size_t incomplete_tail(std::string_view text);
 

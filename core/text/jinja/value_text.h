@@ -9,8 +9,6 @@ namespace cohort::text::jinja {
 
 /// str(): what {{ … }} writes.
 MarkedText to_text(Heap& heap, const Value& value);
-/// repr() of a float: the shortest digits that read back as the same number.
-std::string float_text(double value);
 
 struct JsonStyle {
   bool ascii = false;
