@@ -19,6 +19,8 @@ namespace {
   throw Fault(fmt::format("{}: {} failed: {}", path, what, std::generic_category().message(errno)));
 }
 
+// Lines are written by hand: numbers in their shortest form (1, not 1.0) and keys as they come, so that files of metrics keep their bytes.
+
 void append_text(std::string& line, std::string_view text) {
   line += '"';
   for (const char c : text) {

@@ -3,36 +3,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <numeric>
+
+#include "core/base/utf8.h"
 
 namespace cohort {
 
 namespace {
 
 constexpr size_t kMaxNameBytes = 64;
-
-struct Character {
-  size_t length;  // bytes; 0 when the text does not begin with a valid character
-  uint32_t code;
-};
-
-/// The character at `begin` (Unicode 15, table 3-7).
-Character character_at(std::string_view text, size_t begin) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[begin + i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {1, lead};
-  const size_t length = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
-  if (length == 0 || begin + length > text.size()) return {0, 0};
-  uint32_t code = lead & (0x7Fu >> length);
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return {0, 0};
-    code = code << 6 | (byte(i) & 0x3Fu);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-  return overlong || surrogate || code > 0x10FFFF ? Character{0, 0} : Character{length, code};
-}
 
 }  // namespace
 
@@ -91,14 +70,14 @@ std::string printable(std::string_view text, size_t max_bytes) {
       next = "\\n";
     } else if (text[i] == '\t') {
       next = "\\t";
-    } else if (character.length == 0 || control) {
+    } else if (!character.valid || control) {
       next = fmt::format("\\x{:02x}", byte);
     } else {
       next = text.substr(i, character.length);
     }
     if (shown.size() + next.size() > max_bytes) return shown + "…";
     shown += next;
-    i += character.length == 0 || control ? 1 : character.length;
+    i += control ? 1 : character.length;
   }
   return shown;
 }
@@ -106,9 +85,9 @@ std::string printable(std::string_view text, size_t max_bytes) {
 size_t first_invalid_utf8(std::string_view text) {
   size_t i = 0;
   while (i < text.size()) {
-    const size_t length = character_at(text, i).length;
-    if (length == 0) break;
-    i += length;
+    const Character character = character_at(text, i);
+    if (!character.valid) break;
+    i += character.length;
   }
   return i;
 }

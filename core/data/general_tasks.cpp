@@ -2,8 +2,8 @@
 #include <array>
 #include <cctype>
 
+#include "core/base/utf8.h"
 #include "core/data/task_makers.h"
-#include "core/text/utf8.h"
 
 namespace cohort::data {
 namespace {
@@ -53,7 +53,7 @@ std::string capitals(std::string text) {
 std::string reversed(std::string_view text) {
   std::string result;
   for (size_t i = 0; i < text.size();) {
-    const size_t length = text::character_at(text, i).length;
+    const size_t length = character_at(text, i).length;
     result.insert(0, text.substr(i, length));
     i += length;
   }

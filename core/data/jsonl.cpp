@@ -8,13 +8,13 @@
 
 namespace cohort::data {
 
-LineReader::LineReader(const std::string& path, size_t max_line_bytes) : max_line_bytes_(max_line_bytes) {
+LineReader::LineReader(const std::string& path, size_t max_line_bytes) : path_(path), max_line_bytes_(max_line_bytes) {
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored)) file_.open(path, std::ios::binary);  // opening a pipe would wait for its writer
   if (!file_.is_open()) throw InputError(path + ": expected a readable JSONL file, found none");
 }
 
-bool LineReader::next(std::string& line, bool& too_long) {
+bool LineReader::next(std::string& line, bool& too_long) try {
   line.clear();
   too_long = false;
   bool any = false;
@@ -32,6 +32,8 @@ bool LineReader::next(std::string& line, bool& too_long) {
   if (line.ends_with('\r')) line.pop_back();
   if (any && ++line_ == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
   return any;
+} catch (const std::ios_base::failure&) {
+  throw Fault(path_ + ": cannot be read to its end");
 }
 
 records::Question parse_row(std::string_view line, RowFormat format, const std::string& where) {

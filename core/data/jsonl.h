@@ -19,13 +19,15 @@ class LineReader {
   /// InputError for what is not a regular file that can be read.
   explicit LineReader(const std::string& path, size_t max_line_bytes = kMaxLineBytes);
 
-  /// False at the end. `too_long` says that the line went on after what `line` holds. Without "\n", "\r\n" and a byte order mark.
+  /// False at the end. Fault when the file cannot be read to its end. `too_long` says that the line went on after what `line` holds.
+  /// Without "\n", "\r\n" and a byte order mark.
   bool next(std::string& line, bool& too_long);
 
   uint64_t line() const { return line_; }    ///< number of the last line, from 1
   uint64_t bytes() const { return bytes_; }  ///< read so far
 
  private:
+  std::string path_;
   std::ifstream file_;
   size_t max_line_bytes_;
   uint64_t line_ = 0;

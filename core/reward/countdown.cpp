@@ -60,7 +60,7 @@ enum class Reading { kDone, kNotAnExpression, kTooMany };
 Reading tokenize(std::string_view text, std::vector<Token>& tokens) {
   for (size_t i = 0; i < text.size();) {
     if (tokens.size() >= kMaxTokens) return Reading::kTooMany;
-    const text::Character character = text::character_at(text, i);
+    const Character character = character_at(text, i);
     if (!character.valid) return Reading::kNotAnExpression;
     if (character.code >= '0' && character.code <= '9') {
       const size_t end = std::min(text.find_first_not_of("0123456789", i), text.size());

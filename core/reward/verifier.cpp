@@ -63,7 +63,7 @@ std::vector<std::string> split_elements(std::string_view text) {
     element.clear();
   };
   for (size_t i = 0; i < text.size();) {
-    const text::Character character = text::character_at(text, i);
+    const Character character = character_at(text, i);
     const char32_t code = character.code;
     if (character.valid && (code <= ' ' || code == ',' || code == 0xFF0C || code == 0x3001 || code == 0x3000)) {
       finish();
@@ -119,7 +119,7 @@ Outcome verify_instruction(std::string_view ground_truth, std::string_view answe
 std::string folded(std::string_view text) {
   std::string result;
   for (size_t i = 0; i < text.size();) {
-    const text::Character character = text::character_at(text, i);
+    const Character character = character_at(text, i);
     if (character.code == 0x2019) {
       result.push_back('\'');
     } else if (character.code >= 'A' && character.code <= 'Z') {

@@ -48,11 +48,11 @@ std::vector<PromptTemplate> make_templates() {
   chat_think_after.push_back({Kind::kSpecial, kThinkOpen});
   chat_think_after.push_back({Kind::kText, "\n"});
   return {
-      {"r1_zero", r1_zero_instructions(), to_assistant, Structure::kThinkAnswer, false},
-      {"r1_zero_brief", {{Kind::kText, "User: "}}, to_assistant, Structure::kThinkAnswer, false},
-      {"chat", chat_before, chat_after, Structure::kThinkText, false},
-      {"chat_think", chat_before, chat_think_after, Structure::kThinkText, true},
-      {"plain", {}, {}, Structure::kText, false},
+      {"r1_zero", r1_zero_instructions(), to_assistant, Structure::kThinkAnswer, ThinkTag::kInCompletion},
+      {"r1_zero_brief", {{Kind::kText, "User: "}}, to_assistant, Structure::kThinkAnswer, ThinkTag::kInCompletion},
+      {"chat", chat_before, chat_after, Structure::kThinkText, ThinkTag::kInCompletion},
+      {"chat_think", chat_before, chat_think_after, Structure::kThinkText, ThinkTag::kInPrompt},
+      {"plain", {}, {}, Structure::kText, ThinkTag::kInCompletion},
   };
 }
 
@@ -255,8 +255,8 @@ PromptConfig prompt_from_json(const nlohmann::json& object, const std::string& w
 }
 
 PromptTemplate::PromptTemplate(PromptConfig config, Structure structure, const ChatTemplate& chat, const Tokenizer& tokenizer)
-    : name_(config.name), structure_(structure), opens_think_(false), config_(std::move(config)), chat_(&chat) {
-  opens_think_ = trim(text_of(conversation({}, "?", tokenizer))).ends_with(kThinkOpen);
+    : name_(config.name), structure_(structure), think_tag_(ThinkTag::kInCompletion), config_(std::move(config)), chat_(&chat) {
+  if (trim(text_of(conversation({}, "?", tokenizer))).ends_with(kThinkOpen)) think_tag_ = ThinkTag::kInPrompt;
 }
 
 std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turns, std::string_view question,
@@ -279,7 +279,7 @@ std::vector<ChatPart> PromptTemplate::conversation(const std::vector<Turn>& turn
 }
 
 bool PromptTemplate::opens_think(std::string_view completion) const {
-  return opens_think_ || (may_open_think_ && completion.find(kThinkClose) < completion.find(kThinkOpen));
+  return opens_think() || (think_tag_ == ThinkTag::kUnknown && completion.find(kThinkClose) < completion.find(kThinkOpen));
 }
 
 std::vector<int32_t> PromptTemplate::render(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const {
@@ -318,9 +318,7 @@ bool is_template(std::string_view name) {
 PromptTemplate completion_form(const std::string& name) {
   const Conversation* conversation = find_conversation(name);
   if (conversation == nullptr) return find_template(name);
-  PromptTemplate form(name, {}, {}, conversation->structure, false);
-  form.may_open_think_ = true;
-  return form;
+  return PromptTemplate(name, {}, {}, conversation->structure, ThinkTag::kUnknown);
 }
 
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer) {

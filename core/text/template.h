@@ -79,6 +79,13 @@ struct Turn {
   std::string content;
 };
 
+/// Where the opening tag of a completion's thought is.
+enum class ThinkTag {
+  kInCompletion,
+  kInPrompt,  ///< the prompt ends inside the think block: the completion has no opening tag
+  kUnknown,   ///< in either: the prompt is not at hand
+};
+
 struct TemplatePart {
   enum class Kind {
     kText,     ///< encode()
@@ -91,8 +98,9 @@ struct TemplatePart {
 
 class PromptTemplate {
  public:
-  PromptTemplate(std::string name, std::vector<TemplatePart> before, std::vector<TemplatePart> after, Structure structure, bool opens_think)
-      : name_(std::move(name)), before_(std::move(before)), after_(std::move(after)), structure_(structure), opens_think_(opens_think) {}
+  PromptTemplate(std::string name, std::vector<TemplatePart> before, std::vector<TemplatePart> after, Structure structure,
+                 ThinkTag think_tag)
+      : name_(std::move(name)), before_(std::move(before)), after_(std::move(after)), structure_(structure), think_tag_(think_tag) {}
 
   /// Of a model's own chat template, which must outlive it.
   PromptTemplate(PromptConfig config, Structure structure, const ChatTemplate& chat, const Tokenizer& tokenizer);
@@ -107,8 +115,9 @@ class PromptTemplate {
 
   const std::string& name() const { return name_; }
   Structure structure() const { return structure_; }
-  bool opens_think() const { return opens_think_; }     ///< the prompt ends inside the think block: the completion has no opening tag
-  bool opens_think(std::string_view completion) const;  ///< the same; of completion_form(): where the block closes before it opens
+  bool opens_think() const { return think_tag_ == ThinkTag::kInPrompt; }
+  /// The same for one completion; where the tag's place is unknown: whether the block closes before it opens.
+  bool opens_think(std::string_view completion) const;
 
  private:
   std::vector<ChatPart> conversation(const std::vector<Turn>& turns, std::string_view question, const Tokenizer& tokenizer) const;
@@ -117,10 +126,7 @@ class PromptTemplate {
   std::vector<TemplatePart> before_;
   std::vector<TemplatePart> after_;
   Structure structure_;
-  friend PromptTemplate completion_form(const std::string& name);
-
-  bool opens_think_;
-  bool may_open_think_ = false;  ///< of completion_form()
+  ThinkTag think_tag_;
   PromptConfig config_;
   const ChatTemplate* chat_ = nullptr;
 };

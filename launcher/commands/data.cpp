@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 #include "core/base/progress.h"
 #include "core/data/corpus.h"
 #include "core/data/data_files.h"
@@ -16,6 +15,7 @@
 #include "core/data/survey.h"
 #include "core/text/utf8.h"
 #include "launcher/commands/command.h"
+#include "launcher/commands/output.h"
 #include "launcher/model_folder.h"
 
 namespace cohort::launcher {
@@ -37,23 +37,9 @@ struct DataOptions {
   bool as_json = false;
 };
 
-/// Rows as they come, in a file that takes its name once it is whole.
-class RowFile {
- public:
-  explicit RowFile(const std::string& path) : path_(path), unfinished_(path + ".tmp"), file_(unfinished_) {}
-  void add(const records::Question& question) {
-    file_.write(data::row_of(question).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  }
-  void finish() {
-    file_.close();
-    rename_durable(unfinished_, path_);
-  }
-
- private:
-  std::string path_;
-  std::string unfinished_;
-  FileWriter file_;
-};
+std::string line_of(const records::Question& question) {
+  return data::row_of(question).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
 
 /// Prompt and completion as they are trained: the prompt's tokens are masked (0), the completion's learned (1).
 ordered_json example_of(const records::Question& question, const text::PromptTemplate& prompt_template, const text::Tokenizer& tokenizer) {
@@ -99,13 +85,6 @@ ordered_json report(const data::Survey& survey, const DataOptions& options) {
   return result;
 }
 
-/// On a terminal a row must not speak to the terminal.
-std::string for_screen(std::string text) {
-  for (char& c : text)
-    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7f) c = '?';
-  return text;
-}
-
 void print_counts(const char* title, const ordered_json& counts) {
   fmt::print("{}:", title);
   for (const auto& [name, count] : counts.items()) fmt::print("  {} {}", name.empty() ? "none" : printable(name), count.get<uint64_t>());
@@ -143,12 +122,13 @@ void check_output(const DataOptions& options) {
   for (const std::string& file : data::find_data_files(options.input))
     if (std::filesystem::equivalent(file, options.output, none))
       throw InputError("--output: expected another file than --input, found " + options.output);
-  require_writable_place(options.output);
 }
 
 int run_data(const DataOptions& options, comm::Communicator& world) {
   if (world.rank() != 0) return kExitDone;
   check_output(options);
+  std::optional<LineWriter> output;
+  if (!options.output.empty()) output.emplace(options.output);
   const bool by_model = !options.model.empty();
   if (options.max_prompt_length > 0 && !by_model)
     throw InputError("--max-prompt-length: expected --model, whose tokens are counted, found none");
@@ -164,13 +144,11 @@ int run_data(const DataOptions& options, comm::Communicator& world) {
                               .drop_duplicates = options.drop_duplicates,
                               .prompt_template = by_model ? &prompt_template : nullptr,
                               .tokenizer = by_model ? tokenizer.get() : nullptr};
-  std::optional<RowFile> output;
-  if (!options.output.empty()) output.emplace(options.output);
   std::optional<Progress> progress;
   const data::Survey survey = data::survey_rows(
       what,
       [&](const records::Question& question) {
-        if (output) output->add(question);
+        if (output) output->write(line_of(question));
       },
       [&](uint64_t read, uint64_t total) {
         if (!progress) progress.emplace("data, KiB", static_cast<int64_t>(total >> 10), total > (16u << 20));

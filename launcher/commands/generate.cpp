@@ -13,6 +13,7 @@
 #include "core/generate/generator.h"
 #include "core/text/utf8.h"
 #include "launcher/commands/command.h"
+#include "launcher/commands/output.h"
 #include "launcher/model_folder.h"
 #include "launcher/process_setup.h"
 #include "launcher/prompt_rows.h"
@@ -70,13 +71,8 @@ void Session::sample(std::vector<records::Group>& groups, int64_t longest_prompt
       .generate(groups, {options_.seed, "generate", 0}, {}, on_token);
 }
 
-/// On a terminal the model must not speak to the terminal: control characters other than newline and tab are shown as "?".
-std::string for_screen(std::string text) {
-  if (isatty(STDOUT_FILENO) == 0) return text;
-  for (char& c : text)
-    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7f) c = '?';
-  return text;
-}
+/// A pipe gets what the model wrote, a terminal what is fit for it.
+std::string for_output(const std::string& text) { return isatty(STDOUT_FILENO) == 0 ? text : for_screen(text); }
 
 /// What a person reads: without the end token.
 std::string Session::text_of(const records::Sample& sample) const {
@@ -97,12 +93,12 @@ void Session::converse() {
     const int64_t prompt = groups[0].prompt_ids_size();
     if (options_.sampling.n > 1) {
       sample(groups, prompt);
-      for (const records::Sample& each : groups[0].samples()) fmt::print("[{}] {}\n", each.index(), for_screen(text_of(each)));
+      for (const records::Sample& each : groups[0].samples()) fmt::print("[{}] {}\n", each.index(), for_output(text_of(each)));
       continue;
     }
     text::IncrementalDecoder decoder(*folder_.tokenizer);
     const auto show = [&](const std::string& piece) {
-      fmt::print("{}", for_screen(text::replace_invalid(piece)));
+      fmt::print("{}", for_output(text::replace_invalid(piece)));
       std::fflush(stdout);
     };
     sample(groups, prompt, [&](const records::Group&, const records::Sample&, int32_t id) {

@@ -3,19 +3,19 @@
 #include <fmt/core.h>
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
+#include "core/data/jsonl.h"
 #include "core/text/bpe/bpe_tokenizer.h"
 #include "core/text/chat/chat_prompt.h"
 #include "core/text/chat/chat_template.h"
 #include "core/text/utf8.h"
 #include "launcher/commands/command.h"
+#include "launcher/commands/output.h"
 
 namespace cohort::launcher {
 namespace {
@@ -124,68 +124,21 @@ class Converter {
   std::unique_ptr<text::ChatTemplate> template_;  // read for the first conversation
 };
 
-/// Standard output, or a file that is complete or not there.
-class Output {
- public:
-  explicit Output(const std::string& path) : path_(path) {
-    if (path.empty()) return;
-    require_writable_place(path);
-    file_.emplace(path + ".tmp", FileWriter::Existing::kReplace, false);
-  }
-  ~Output() {
-    std::error_code ignored;
-    if (file_) std::filesystem::remove(path_ + ".tmp", ignored);
-  }
-  void write(const std::string& line) {
-    if (file_) return file_->write(line);
-    if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) throw Fault("standard output: cannot be written");
-  }
-  void finish() {
-    if (!file_) {
-      if (std::fflush(stdout) != 0) throw Fault("standard output: cannot be written");
-      return;
-    }
-    file_->close();
-    rename_durable(path_ + ".tmp", path_);
-    file_.reset();
-  }
-
- private:
-  std::string path_;
-  std::optional<FileWriter> file_;
-};
-
-/// The next line without its end; false after the last.
-bool read_line(std::istream& input, std::string& line, const std::string& where) {
-  line.clear();
-  for (int c = input.get(); c != std::char_traits<char>::eof(); c = input.get()) {
-    if (c == '\n') return true;
-    if (line.size() == kMaxLineBytes)
-      throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
-    line.push_back(static_cast<char>(c));
-  }
-  return !line.empty();
-}
-
 int run_tokenize(const TokenizeOptions& options, comm::Communicator& world) {
   if (world.rank() != 0) return kExitDone;
   std::error_code none;
-  if (!std::filesystem::is_regular_file(options.input, none))
-    throw InputError("--input: expected a file, found " + printable(options.input, 200));
   if (!options.output.empty() && std::filesystem::equivalent(options.input, options.output, none))
     throw InputError("--output: expected another file than --input, found " + printable(options.output, 200));
-  std::ifstream input(options.input, std::ios::binary);
-  if (!input) throw InputError(options.input + ": expected a readable file, found none");
+  data::LineReader input(options.input, kMaxLineBytes);
   Converter converter(options);
-  Output output(options.output);
+  LineWriter output(options.output);
   std::string line;
-  for (uint64_t number = 1;; ++number) {
-    const std::string where = fmt::format("{}:{}", options.input, number);
-    if (!read_line(input, line, where)) break;
+  for (bool too_long = false; input.next(line, too_long);) {
+    const std::string where = fmt::format("{}:{}", options.input, input.line());
+    if (too_long) throw InputError(fmt::format("{}: expected lines of at most {} bytes, found more", where, kMaxLineBytes));
     if (text::trim(line).empty()) continue;
     output.write(converter.convert(parse_ordered_json(line, where), where).dump() + "\n");
   }
-  if (input.bad()) throw Fault(options.input + ": cannot be read to its end");
   output.finish();
   return kExitDone;
 }

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <functional>
 
+#include "core/text/bpe/byte_alphabet.h"
+
 namespace cohort::text::bpe {
 
 /// A token of a word under way, linked to its neighbours.
@@ -61,18 +63,15 @@ WordMemory& word_memory() {
   return memory;
 }
 
-/// How long a byte is in GPT-2's alphabet of printable characters, in which `tokenizers` counts.
-uint32_t alphabet_length(char byte) { return byte >= 0x21 && byte <= 0x7E ? 1 : 2; }
-
 /// Places the tokens from `first` on, which lie in the bytes that have a token, `kept`, by the rule of `tokenizers`: as if what was left
 /// out had stood at the end of the piece, and counted in letters of the alphabet.
 void place_as_published(std::string_view piece, std::string_view kept, std::vector<PlacedToken>& tokens, size_t first) {
   std::vector<uint32_t> byte_at;
-  for (uint32_t i = 0; i < piece.size(); ++i) byte_at.insert(byte_at.end(), alphabet_length(piece[i]), i);
+  for (uint32_t i = 0; i < piece.size(); ++i) byte_at.insert(byte_at.end(), letter_length(piece[i]), i);
   uint32_t position = 0;
   for (size_t t = first; t < tokens.size(); ++t) {
     const uint32_t begin = position;
-    for (uint32_t i = tokens[t].begin; i < tokens[t].end; ++i) position += alphabet_length(kept[i]);
+    for (uint32_t i = tokens[t].begin; i < tokens[t].end; ++i) position += letter_length(kept[i]);
     tokens[t].begin = byte_at[begin], tokens[t].end = byte_at[position - 1] + 1;
   }
 }

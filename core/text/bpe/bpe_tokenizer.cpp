@@ -12,6 +12,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
+#include "core/text/bpe/byte_alphabet.h"
 #include "core/text/bpe/published_roles.h"
 #include "core/text/bpe/unicode_tables.h"
 #include "core/text/utf8.h"

@@ -36,7 +36,4 @@ struct TokenizerFile {
 /// InputError "WHERE: key: expected …, found …", where `where` is the path of the file.
 TokenizerFile parse_tokenizer_json(std::string_view text, const std::string& where);
 
-/// What the decoder ByteLevel makes of a token: the bytes of its letters where all are of GPT-2's alphabet, else the token itself.
-std::string decoded_piece(std::string_view token);
-
 }  // namespace cohort::text::bpe

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/text/chat/native.h"
+#include "core/text/python.h"
 
 namespace cohort::text::chat {
 namespace {
@@ -16,7 +17,7 @@ PartWriter& open_turn(std::string_view role, PartWriter& out) { return out.own(k
 
 void write_trimmed(const Value& content, PartWriter& out) {
   const std::string text = content.printed();
-  out.given(strip(text));
+  out.given(python_strip(text));
 }
 
 void write_turn(const Value& message, PartWriter& out) {

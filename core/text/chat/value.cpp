@@ -2,13 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
 #include <cmath>
-#include <cstdlib>
 
 #include "core/base/error.h"
 #include "core/base/text_util.h"
-#include "core/text/utf8.h"
+#include "core/text/python.h"
 
 namespace cohort::text::chat {
 namespace {
@@ -20,13 +18,8 @@ std::string dump(const nlohmann::ordered_json& value) {
   return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// What str.isspace() of Python says.
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-/// json.dumps; with an indent every element has its line.
+/// json.dumps; with an indent every element has its line. The interpreter has one of its own (jinja/value_text.cpp): it writes other
+/// values, with the filter's options, and counts what it costs.
 class JsonWriter {
  public:
   JsonWriter(const Value& whole, int indent) : whole_(whole), indent_(indent) {}
@@ -128,33 +121,6 @@ std::vector<std::pair<std::string, Value>> Value::members() const {
   if (!json_->is_object()) refuse("an object");
   for (auto each = json_->begin(); each != json_->end(); ++each) all.emplace_back(each.key(), Value(&*each, path_ + "." + each.key()));
   return all;
-}
-
-std::string python_float(double number) {
-  if (std::isnan(number)) return "nan";
-  if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  char buffer[64];
-  const auto end_of = [&](std::to_chars_result result) { return std::string(buffer, result.ptr); };
-  const std::string scientific = end_of(std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific));
-  const int exponent = std::atoi(scientific.c_str() + scientific.find('e') + 1);
-  if (exponent < -4 || exponent >= 16) return scientific;
-  std::string fixed = end_of(std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::fixed));
-  return fixed.find('.') == std::string::npos ? fixed + ".0" : fixed;
-}
-
-std::string_view strip(std::string_view text) {
-  while (!text.empty()) {
-    const Character c = character_at(text, 0);
-    if (!c.valid || !is_space(c.code)) break;
-    text.remove_prefix(c.length);
-  }
-  size_t end = 0;  // of the last character that is no white space
-  for (size_t i = 0; i < text.size();) {
-    const Character c = character_at(text, i);
-    i += c.length;
-    if (!c.valid || !is_space(c.code)) end = i;
-  }
-  return text.substr(0, end);
 }
 
 std::string_view strip_newlines(std::string_view text, bool left, bool right) {

@@ -48,12 +48,7 @@ class Value {
   std::string path_;
 };
 
-/// repr() of Python: the shortest digits that give the number again.
-std::string python_float(double number);
-
-/// str.strip() of Python: without white space of Unicode at both ends.
-std::string_view strip(std::string_view text);
-/// str.strip("\n"), lstrip and rstrip.
+/// str.strip("\n") of Python, lstrip and rstrip.
 std::string_view strip_newlines(std::string_view text, bool left, bool right);
 
 }  // namespace cohort::text::chat

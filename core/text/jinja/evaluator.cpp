@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "core/base/text_util.h"
-#include "core/text/jinja/python_text.h"
+#include "core/text/jinja/access.h"
+#include "core/text/jinja/arithmetic.h"
+#include "core/text/jinja/comparison.h"
+#include "core/text/jinja/value_text.h"
 
 namespace cohort::text::jinja {
 namespace {
@@ -26,14 +29,13 @@ class Restored {
 };
 
 bool is_global(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"range", "dict", "namespace", "raise_exception"};
+  static constexpr std::string_view kNames[] = {"range", "dict", "namespace", "raise_exception", "strftime_now"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 }  // namespace
 
-Evaluator::Evaluator(Heap& heap, const std::optional<std::tm>& today)
-    : heap_(heap), today_(today), globals_(heap.scope(nullptr)), scope_(globals_) {}
+Evaluator::Evaluator(Heap& heap, const std::tm& today) : heap_(heap), today_(today), globals_(heap.scope(nullptr)), scope_(globals_) {}
 
 MarkedText Evaluator::run(const Body& body) {
   MarkedText out;
@@ -265,7 +267,7 @@ Value Evaluator::evaluate_by_kind(const Expression& e) {
 
 Value Evaluator::evaluate_name(const Expression& e) {
   if (const Value* value = scope_->find(e.name)) return *value;
-  if (is_global(e.name) || (e.name == "strftime_now" && today_)) return heap_.function({.name = e.name});
+  if (is_global(e.name)) return heap_.function({.name = e.name});
   if (e.name == "lipsum" || e.name == "cycler" || e.name == "joiner") throw Problem("the function " + e.name + " is not supported");
   return Value::undefined("expected the name " + printable(e.name) + " to be defined");
 }
@@ -440,7 +442,7 @@ Value Evaluator::call_global(const std::string& name, const Arguments& arguments
   }
   const auto bound = bind(name, arguments, {"format"}, 1);
   if (!bound[0]->is_text()) throw Problem("strftime_now: expected a string, found " + type_name(*bound[0]));
-  return Value::own_text(format_date(bound[0]->as_text().text(), *today_));
+  return Value::own_text(format_date(bound[0]->as_text().text(), today_));
 }
 
 std::vector<std::optional<Value>> bind(const std::string& callee, const Arguments& arguments, std::initializer_list<const char*> parameters,

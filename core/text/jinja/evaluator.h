@@ -12,8 +12,8 @@ namespace cohort::text::jinja {
 /// Filters and tests that call others of their kind (map, selectattr) and functions that call back go through this.
 class Evaluator {
  public:
-  /// `today`: what strftime_now writes; without it that function does not exist.
-  Evaluator(Heap& heap, const std::optional<std::tm>& today);
+  /// `today`: what strftime_now writes.
+  Evaluator(Heap& heap, const std::tm& today);
 
   /// Names that the template sees.
   void define(const std::string& name, Value value) { globals_->set(name, std::move(value)); }
@@ -58,7 +58,7 @@ class Evaluator {
   Value call_global(const std::string& name, const Arguments& arguments);
 
   Heap& heap_;
-  std::optional<std::tm> today_;
+  std::tm today_;
   Scope* globals_;
   Scope* scope_;
   Value block_text_;

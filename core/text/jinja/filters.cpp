@@ -6,8 +6,12 @@
 #include <map>
 
 #include "core/base/text_util.h"
+#include "core/text/jinja/access.h"
+#include "core/text/jinja/arithmetic.h"
+#include "core/text/jinja/comparison.h"
 #include "core/text/jinja/evaluator.h"
 #include "core/text/jinja/python_text.h"
+#include "core/text/jinja/value_text.h"
 
 namespace cohort::text::jinja {
 namespace {

@@ -4,8 +4,8 @@
 #include <charconv>
 
 #include "core/base/text_util.h"
-#include "core/text/jinja/python_text.h"
-#include "core/text/jinja/value.h"
+#include "core/text/jinja/bounds.h"
+#include "core/text/python.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text::jinja {

@@ -2,8 +2,10 @@
 #include <algorithm>
 
 #include "core/base/text_util.h"
+#include "core/text/jinja/comparison.h"
 #include "core/text/jinja/evaluator.h"
 #include "core/text/jinja/python_text.h"
+#include "core/text/python.h"
 
 namespace cohort::text::jinja {
 namespace {

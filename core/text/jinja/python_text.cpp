@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "core/text/jinja/value.h"
+#include "core/text/jinja/bounds.h"
+#include "core/text/python.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text::jinja {
@@ -10,18 +11,10 @@ namespace {
 
 constexpr size_t npos = std::string_view::npos;
 
-/// Offset of the character that ends at `end` > 0.
-size_t previous_character(std::string_view text, size_t end) {
-  size_t begin = end - 1;
-  while (begin > 0 && end - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0u) == 0x80u) --begin;
-  return begin + character_at(text, begin).length == end ? begin : end - 1;
-}
-
-bool in_set(std::string_view text, size_t at, const std::string_view* characters) {
+bool in_set(std::string_view text, size_t at, std::string_view characters) {
   const Character c = character_at(text, at);
-  if (characters == nullptr) return is_python_space(c.code);
-  for (size_t i = 0; i < characters->size();) {
-    const Character other = character_at(*characters, i);
+  for (size_t i = 0; i < characters.size();) {
+    const Character other = character_at(characters, i);
     if (other.code == c.code) return true;
     i += other.length;
   }
@@ -29,16 +22,18 @@ bool in_set(std::string_view text, size_t at, const std::string_view* characters
 }
 
 size_t strip_left(std::string_view text, const std::string_view* characters) {
+  if (characters == nullptr) return begin_without_space(text);
   size_t begin = 0;
-  while (begin < text.size() && in_set(text, begin, characters)) begin += character_at(text, begin).length;
+  while (begin < text.size() && in_set(text, begin, *characters)) begin += character_at(text, begin).length;
   return begin;
 }
 
 size_t strip_right(std::string_view text, size_t begin, const std::string_view* characters) {
+  if (characters == nullptr) return begin + end_without_space(text.substr(begin));
   size_t end = text.size();
   while (end > begin) {
     const size_t at = previous_character(text, end);
-    if (!in_set(text, at, characters)) break;
+    if (!in_set(text, at, *characters)) break;
     end = at;
   }
   return end;
@@ -51,16 +46,16 @@ bool is_line_end(char32_t code) {
 std::vector<MarkedText> split_at_space(const MarkedText& text, int64_t max_splits) {
   std::vector<MarkedText> parts;
   const std::string_view all = text.text();
-  size_t at = strip_left(all, nullptr);
+  size_t at = begin_without_space(all);
   while (at < all.size()) {
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
-      parts.push_back(text.cut(at, strip_right(all, at, nullptr)));
+      parts.push_back(text.cut(at, end_without_space(all)));
       break;
     }
     size_t end = at;
-    while (end < all.size() && !in_set(all, end, nullptr)) end += character_at(all, end).length;
+    while (end < all.size() && !is_space_at(all, end)) end += character_at(all, end).length;
     parts.push_back(text.cut(at, end));
-    at = end + strip_left(all.substr(end), nullptr);
+    at = end + begin_without_space(all.substr(end));
   }
   return parts;
 }
@@ -68,17 +63,17 @@ std::vector<MarkedText> split_at_space(const MarkedText& text, int64_t max_split
 std::vector<MarkedText> split_at_space_from_right(const MarkedText& text, int64_t max_splits) {
   std::vector<MarkedText> parts;
   const std::string_view all = text.text();
-  size_t end = strip_right(all, 0, nullptr);
+  size_t end = end_without_space(all);
   while (end > 0) {
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
-      const size_t begin = strip_left(all.substr(0, end), nullptr);
+      const size_t begin = begin_without_space(all.substr(0, end));
       if (begin < end) parts.push_back(text.cut(begin, end));
       break;
     }
     size_t begin = end;
-    while (begin > 0 && !in_set(all, previous_character(all, begin), nullptr)) begin = previous_character(all, begin);
+    while (begin > 0 && !is_space_at(all, previous_character(all, begin))) begin = previous_character(all, begin);
     parts.push_back(text.cut(begin, end));
-    end = strip_right(all.substr(0, begin), 0, nullptr);
+    end = end_without_space(all.substr(0, begin));
   }
   std::reverse(parts.begin(), parts.end());
   return parts;
@@ -89,14 +84,6 @@ char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - '
 bool is_ascii_letter(char c) { return ascii_upper(c) != ascii_lower(c); }
 
 }  // namespace
-
-bool is_python_space(char32_t code) {
-  return (code >= 0x09 && code <= 0x0D) || (code >= 0x1C && code <= 0x20) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-         (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
-}
-
-size_t end_without_space(std::string_view text) { return strip_right(text, 0, nullptr); }
-size_t begin_without_space(std::string_view text) { return strip_left(text, nullptr); }
 
 std::vector<size_t> character_offsets(std::string_view text) {
   std::vector<size_t> offsets;

@@ -1,5 +1,5 @@
 #pragma once
-/// Strings as Python has them: positions count code points, white space is Unicode's.
+/// Strings as Python has them: positions count code points, white space is Unicode's (core/text/python.h).
 ///
 /// Letters outside ASCII keep their case tables in Python; upper(), lower() and title() refuse them with a Problem.
 
@@ -10,12 +10,6 @@
 #include "core/text/marked_text.h"
 
 namespace cohort::text::jinja {
-
-/// str.isspace() of one character.
-bool is_python_space(char32_t code);
-/// Without white space at the end; at the beginning.
-size_t end_without_space(std::string_view text);
-size_t begin_without_space(std::string_view text);
 
 /// Byte offset of each code point, and the size.
 std::vector<size_t> character_offsets(std::string_view text);

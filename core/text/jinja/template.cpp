@@ -23,7 +23,7 @@ Template::Template(std::string_view source, std::string where) : where_(std::mov
 }
 
 MarkedText Template::render(const std::vector<std::pair<std::string, std::string>>& own, const nlohmann::ordered_json& foreign,
-                            const std::optional<std::tm>& today) const {
+                            const std::tm& today) const {
   Heap heap;
   Evaluator evaluator(heap, today);
   try {

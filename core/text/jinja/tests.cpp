@@ -3,8 +3,8 @@
 #include <map>
 
 #include "core/base/text_util.h"
+#include "core/text/jinja/comparison.h"
 #include "core/text/jinja/evaluator.h"
-#include "core/text/jinja/python_text.h"
 
 namespace cohort::text::jinja {
 namespace {

@@ -1,5 +1,6 @@
 #pragma once
-/// Values of a template, with the behaviour of the Python values that Jinja2 computes with.
+/// Values of a template, with the behaviour of the Python values that Jinja2 computes with. What is done with them: comparison.h, access.h,
+/// arithmetic.h, value_text.h.
 ///
 /// Containers belong to a Heap, which frees them together at the end of a rendering: templates can make cycles. Whatever goes wrong is a
 /// Problem, which the evaluator turns into an InputError with the line.
@@ -8,30 +9,16 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "core/text/jinja/bounds.h"
 #include "core/text/marked_text.h"
 
 namespace cohort::text::jinja {
-
-/// Bounds of one template and of one rendering. A template of a real model needs a small part of each.
-inline constexpr size_t kMaxTemplateBytes = 1 << 20;
-inline constexpr int kMaxNesting = 100;      ///< of blocks and brackets in the template
-inline constexpr int kMaxSyntaxDepth = 200;  ///< of the syntax tree: a + b + c … counts too
-inline constexpr int kMaxEvaluationDepth = 400;
-inline constexpr int kMaxValueDepth = 64;         ///< of lists in lists
-inline constexpr uint64_t kMaxSteps = 4'000'000;  ///< one for each operation, item and 8 bytes of text that is made
-inline constexpr size_t kMaxTextBytes = 8 << 20;  ///< of one string, the output included
-
-/// Something that the template may not do, without its place.
-struct Problem : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 class Value;
 struct Expression;
@@ -165,39 +152,17 @@ class Heap {
 std::string type_name(const Value& value);
 
 bool truth(const Value& value);
-bool equal(Heap& heap, const Value& a, const Value& b, int depth = 0);
-/// a < b; Problem where Python has no order between them.
-bool less(Heap& heap, const Value& a, const Value& b, int depth = 0);
-bool contains(Heap& heap, const Value& container, const Value& item);
+bool is_list_like(const Value& value);           ///< a list or a tuple
+bool same_kind(const Value& a, const Value& b);  ///< two lists or two tuples
+bool is_indexed(const Value& value);             ///< a sequence with items by index
 /// The items that a for walks; consumes a generator. Problem for what cannot be walked.
 std::vector<Value> iterate(Heap& heap, const Value& value);
 /// len(); Problem where there is none.
 int64_t length(const Value& value);
 
-/// str(): what {{ … }} writes.
-MarkedText to_text(Heap& heap, const Value& value);
-/// repr() of a float: the shortest digits that read back as the same number.
-std::string float_text(double value);
-
-struct JsonStyle {
-  bool ascii = false;
-  bool sort_keys = false;
-  bool has_indent = false;
-  std::string indent = {};
-  std::string item_separator = ", ";
-  std::string key_separator = ": ";
-};
-/// json.dumps(). All of it is foreign if any string in it is.
-MarkedText to_json_text(Heap& heap, const Value& value, const JsonStyle& style);
-
-/// obj[key] and obj.name as the sandbox of Jinja2 looks them up; undefined where there is nothing.
-Value get_item(Heap& heap, const Value& object, const Value& key);
-Value get_attribute(Heap& heap, const Value& object, const std::string& name);
-/// obj[begin:end:step]; none for what is left out.
-Value get_slice(Heap& heap, const Value& object, const Value& begin, const Value& end, const Value& step);
-
-/// The operators + - * / // % **, and unary minus.
-Value arithmetic(Heap& heap, std::string_view operation, const Value& a, const Value& b);
-Value negative(const Value& value);
+/// The Problem of an operation that an undefined value does not have: what is undefined.
+[[noreturn]] void refuse_undefined(const Value& value);
+/// Problem when values are nested deeper than kMaxValueDepth.
+void require_shallow(int depth);
 
 }  // namespace cohort::text::jinja

@@ -1,21 +1,17 @@
-// str(), repr() and json.dumps() of values.
+#include "core/text/jinja/value_text.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
-#include "core/base/text_util.h"
 #include "core/text/bpe/unicode_tables.h"
-#include "core/text/jinja/value.h"
+#include "core/text/jinja/comparison.h"
+#include "core/text/python.h"
 #include "core/text/utf8.h"
 
 namespace cohort::text::jinja {
 namespace {
-
-void require_shallow(int depth) {
-  if (depth > kMaxValueDepth) throw Problem("expected values nested up to " + std::to_string(kMaxValueDepth) + " levels, found more");
-}
 
 /// Text under construction; foreign as a whole when a part of it is.
 struct Writer {
@@ -85,7 +81,7 @@ void write_scalar(Writer& out, const Value& value) {
   } else if (value.is<int64_t>()) {
     out.put(std::to_string(value.get<int64_t>()));
   } else if (value.is<double>()) {
-    out.put(float_text(value.get<double>()));
+    out.put(python_float(value.get<double>()));
   } else {
     throw Problem("expected a string, a number, a list or a mapping to write, found " + type_name(value));
   }
@@ -217,21 +213,6 @@ void write_json(Writer& out, const Value& value, const JsonStyle& style, int dep
 }
 
 }  // namespace
-
-std::string float_text(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  char buffer[64];
-  const auto scientific = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
-  const std::string_view shortest(buffer, static_cast<size_t>(scientific.ptr - buffer));
-  const int exponent = std::atoi(std::string(shortest.substr(shortest.find('e') + 1)).c_str());
-  if (exponent < -4 || exponent >= 16) return std::string(shortest);
-  char plain[400];
-  const auto fixed = std::to_chars(plain, plain + sizeof plain, value, std::chars_format::fixed);
-  std::string text(plain, fixed.ptr);
-  if (text.find('.') == std::string::npos) text += ".0";
-  return text;
-}
 
 MarkedText to_text(Heap& heap, const Value& value) {
   if (value.is_text()) return value.as_text();

@@ -47,6 +47,13 @@ std::vector<std::string> problems_of(const std::string& path, RowFormat format =
 
 }  // namespace
 
+TEST_CASE("a file that cannot be read to its end is a fault, not a short file", "[data]") {
+  LineReader reader("/proc/self/mem");  // nothing is mapped at its beginning
+  std::string line;
+  bool too_long = false;
+  CHECK_THROWS_AS(reader.next(line, too_long), Fault);
+}
+
 TEST_CASE("GSM8K's own rows", "[data][jsonl]") {
   const records::Question question = parse(kGsm);
   CHECK(question.text() == "How many?");
