@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
 #include <vector>
 
 #include "core/base/error.h"
@@ -45,7 +47,7 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
 
   bool key(string_t& value) override {
-    if (open_.back()->contains(value)) fail(fmt::format("expected each key once, found '{}' again", printable(value)));
+    if (!keys_.back().insert(value).second) fail(fmt::format("expected each key once, found '{}' again", printable(value)));
     key_ = value;
     return true;
   }
@@ -72,7 +74,11 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
       parent.push_back(std::move(value));
       return &parent.back();
     }
-    return &(parent[key_] = std::move(value));
+    auto& members = parent.template get_ref<typename Json::object_t&>();
+    if constexpr (std::is_same_v<Json, nlohmann::ordered_json>)
+      return &members.emplace_back(key_, std::move(value)).second;
+    else
+      return &members.emplace(key_, std::move(value)).first->second;
   }
 
   bool put(Json value) {
@@ -83,11 +89,13 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool open(Json container) {
     if (open_.size() >= max_depth_) fail(fmt::format("expected nesting up to {} levels, found more", max_depth_));
     open_.push_back(place(std::move(container)));
+    keys_.emplace_back();
     return true;
   }
 
   bool close() {
     open_.pop_back();
+    keys_.pop_back();
     return true;
   }
 
@@ -95,6 +103,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   size_t max_depth_;
   Json root_;
   std::vector<Json*> open_;  // containers being filled, outermost first; none moves while an inner one is open
+  // Of each of them. An ordered object would compare every key with every other one, and a hash can be made to collide.
+  std::vector<std::set<std::string>> keys_;
   std::string key_;
 };
 

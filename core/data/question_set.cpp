@@ -43,10 +43,12 @@ struct QuestionSet::Content {
   std::vector<TaskSpec> tasks;
   std::vector<double> cumulative;                       // of the weights, the last is 1
   std::vector<std::vector<records::Question>> sources;  // of files: one, or those of the mix
+  std::vector<std::vector<std::string>> places;         // of each of their questions
   MixOrder order{{1.0}};
   uint64_t bad_rows = 0;
   uint64_t long_rows = 0;
   std::vector<std::string> problems;
+  ExactGuesses guesses;
 
   bool in_split(std::string_view task, std::string_view key) const {
     if (config.split == "all" || task == "echo_digit") return true;
@@ -54,7 +56,8 @@ struct QuestionSet::Content {
   }
   void load_tasks();
   void load_files(const PromptLength& prompt_length);
-  std::vector<records::Question> load_source(const std::string& path, const PromptLength& prompt_length);
+  void load_source(const std::string& path, const PromptLength& prompt_length);
+  bool wanted(const records::Question& question, const PromptLength& prompt_length);
   const TaskSpec& draw_task(double uniform) const;
   TaskItem draw(uint64_t position, std::string_view language, const Mistakes& mistakes) const;
   const records::Question& at(uint64_t i) const;
@@ -73,28 +76,38 @@ void QuestionSet::Content::load_tasks() {
 
 void QuestionSet::Content::load_files(const PromptLength& prompt_length) {
   if (config.max_prompt_length > 0 && !prompt_length) throw Fault("data.max_prompt_length is set and nothing tells the lengths");
-  for (const std::string& path : config.paths()) sources.push_back(load_source(path, prompt_length));
+  for (const std::string& path : config.paths()) load_source(path, prompt_length);
   std::vector<double> weights;
   for (const DataSource& source : config.mix) weights.push_back(source.weight);
   if (!weights.empty()) order = MixOrder(weights);
 }
 
-std::vector<records::Question> QuestionSet::Content::load_source(const std::string& path, const PromptLength& prompt_length) {
-  Rows rows = read_rows(path, row_format(config.format), config.skip_bad_rows);
-  std::vector<records::Question>& questions = rows.questions;
-  const auto too_long = [&](const records::Question& question) {
-    if (config.max_prompt_bytes > 0 && whole_text(question).size() > static_cast<size_t>(config.max_prompt_bytes)) return true;
-    return config.max_prompt_length > 0 && prompt_length(question) > config.max_prompt_length;
-  };
-  long_rows += std::erase_if(questions, too_long);
-  std::erase_if(questions, [&](const records::Question& question) { return !in_split("row", whole_text(question)); });
-  if (config.mix.empty() && config.size > 0 && questions.size() > static_cast<size_t>(config.size))
-    questions.resize(static_cast<size_t>(config.size));
-  if (questions.empty()) throw InputError(path + ": expected a question within max_prompt_bytes, max_prompt_length and split, found none");
+/// Of the right length and split. InputError where the prompt is to be written and cannot be.
+bool QuestionSet::Content::wanted(const records::Question& question, const PromptLength& prompt_length) {
+  const std::string text = whole_text(question);
+  bool too_long = config.max_prompt_bytes > 0 && text.size() > static_cast<size_t>(config.max_prompt_bytes);
+  if (!too_long && prompt_length && (config.max_prompt_length > 0 || config.skip_bad_rows)) {
+    const int64_t length = prompt_length(question);
+    too_long = config.max_prompt_length > 0 && length > config.max_prompt_length;
+  }
+  long_rows += too_long ? 1 : 0;
+  return !too_long && in_split("row", text);
+}
+
+void QuestionSet::Content::load_source(const std::string& path, const PromptLength& prompt_length) {
+  Rows rows = read_rows(path, row_format(config.format), config.skip_bad_rows,
+                        [&](const records::Question& question) { return wanted(question, prompt_length); });
+  const auto size = static_cast<size_t>(config.size);
+  if (config.mix.empty() && size > 0 && rows.questions.size() > size) rows.questions.resize(size), rows.places.resize(size);
+  if (rows.questions.empty())
+    throw InputError(path + ": expected a question within max_prompt_bytes, max_prompt_length and split, found none");
   bad_rows += rows.bad_rows;
   for (std::string& problem : rows.problems)
     if (problems.size() < kProblemsShown) problems.push_back(std::move(problem));
-  return std::move(questions);
+  if (guesses.count == 0) guesses.first = rows.guesses.first;
+  guesses.count += rows.guesses.count;
+  sources.push_back(std::move(rows.questions));
+  places.push_back(std::move(rows.places));
 }
 
 const TaskSpec& QuestionSet::Content::draw_task(double uniform) const {
@@ -116,12 +129,17 @@ TaskItem QuestionSet::Content::draw(uint64_t position, std::string_view language
 }
 
 const records::Question& QuestionSet::Content::at(uint64_t i) const {
-  if (!config.mix.empty() && config.size > 0) i %= static_cast<uint64_t>(config.size);
-  const MixOrder::Turn turn = order.at(i);
+  const uint64_t size = config.mix.empty() ? 0 : static_cast<uint64_t>(config.size);
+  const uint64_t pass = size > 0 ? i / size : 0;
+  const MixOrder::Turn turn = order.at(size > 0 ? i % size : i);
   const std::vector<records::Question>& rows = sources[turn.source];
   const uint64_t n = rows.size(), epoch = turn.position / n;
   uint64_t position = turn.position % n;
   if (!config.shuffle) return rows[position];
+  // A later pass asks each source's questions of the first one in another order.
+  if (pass > 0)
+    position = shuffled_position(position, std::min(n, order.turns(size, turn.source) - epoch * n),
+                                 RandomStream(seed, "question/pass", {pass, epoch, turn.source}));
   // Each source of a mix has orders of its own.
   const RandomStream stream =
       config.mix.empty() ? RandomStream(seed, "question/shuffle", {epoch}) : RandomStream(seed, "question/mix", {epoch, turn.source});
@@ -193,9 +211,18 @@ records::Question QuestionSet::row(uint64_t row) const {
   throw Fault("no row " + std::to_string(row));
 }
 
+const std::string& QuestionSet::place(uint64_t row) const {
+  for (const auto& source : content_->places) {
+    if (row < source.size()) return source[row];
+    row -= source.size();
+  }
+  throw Fault("no such row");
+}
+
 uint64_t QuestionSet::bad_rows() const { return content_->bad_rows; }
 const std::vector<std::string>& QuestionSet::problems() const { return content_->problems; }
 uint64_t QuestionSet::long_rows() const { return content_->long_rows; }
+std::string QuestionSet::warning() const { return content_->guesses.warning(); }
 
 MixOrder::MixOrder(const std::vector<double>& weights) {
   constexpr double kWhole = 4294967296.0;  // 2^32
@@ -207,16 +234,22 @@ MixOrder::MixOrder(const std::vector<double>& weights) {
   share_.back() = static_cast<uint64_t>(kWhole);  // of what is left the last one has all
 }
 
+namespace {
+/// floor(i * share / 2^32) without overflow.
+uint64_t turns_before(uint64_t i, uint64_t share) { return (i >> 32) * share + (((i & 0xFFFFFFFFu) * share) >> 32); }
+}  // namespace
+
 MixOrder::Turn MixOrder::at(uint64_t i) const {
-  // floor(i * share / 2^32) without overflow.
-  const auto before = [](uint64_t position, uint64_t share) {
-    return (position >> 32) * share + (((position & 0xFFFFFFFFu) * share) >> 32);
-  };
   for (size_t source = 0;; ++source) {
-    const uint64_t mine = before(i, share_[source]);
-    if (before(i + 1, share_[source]) > mine) return {source, mine};
+    const uint64_t mine = turns_before(i, share_[source]);
+    if (turns_before(i + 1, share_[source]) > mine) return {source, mine};
     i -= mine;
   }
+}
+
+uint64_t MixOrder::turns(uint64_t i, size_t source) const {
+  for (size_t other = 0; other < source; ++other) i -= turns_before(i, share_[other]);
+  return turns_before(i, share_[source]);
 }
 
 std::vector<std::string> DataConfig::paths() const {

@@ -68,7 +68,9 @@ struct DataConfig {
     v.integer("max_prompt_length", max_prompt_length, config::between(0, config::kMaxBatch),
               "questions of files whose prompt, rendered by the stage's template, has more tokens are left out and counted; 0: no limit");
     v.flag("shuffle", shuffle, "rows of files in a new random order each epoch");
-    v.flag("skip_bad_rows", skip_bad_rows, "leave out rows of files that cannot be read, counting them, instead of stopping");
+    v.flag("skip_bad_rows", skip_bad_rows,
+           "leave out rows of files that cannot be read, or whose prompt the stage's template cannot write, counting them, instead of "
+           "stopping");
     v.rule(tasks.empty() || path.empty(), "tasks", "tasks or a path, not both", "both");
     v.rule(mix.empty() || (tasks.empty() && path.empty()), "mix", "one of tasks, path and mix", "another one too");
     v.rule(max_prompt_length == 0 || tasks.empty(), "max_prompt_length", "0 for generated tasks", std::to_string(max_prompt_length));
@@ -91,8 +93,9 @@ using PromptLength = std::function<int64_t(const records::Question&)>;
 /// Immutable after construction and safe to share between threads.
 class QuestionSet {
  public:
-  /// Reads the files where there are some; `prompt_length` is needed (Fault otherwise) and called only where max_prompt_length is set.
-  /// InputError for neither tasks nor files, a missing file or environment variable, bad rows.
+  /// Reads the files where there are some; `prompt_length` is needed (Fault otherwise) where max_prompt_length is set, and called there and
+  /// with skip_bad_rows: a row for which it throws InputError is a bad one. InputError for neither tasks nor files, a missing file or
+  /// environment variable, bad rows.
   QuestionSet(const DataConfig& config, uint64_t seed, const PromptLength& prompt_length = {});
   ~QuestionSet();
   QuestionSet(QuestionSet&&) noexcept;
@@ -100,7 +103,7 @@ class QuestionSet {
 
   /// The question at a position; its id is `i`. Generated tasks: each position draws task, language and numbers on its own, again and again
   /// until the question belongs to the split. Files: epoch i / rows(), in that epoch's order; a mix: as that, of the source whose turn it
-  /// is.
+  /// is; with a size, each pass has the questions of the first one, a source's in another order.
   records::Question at(uint64_t i) const;
   /// The same with the steps of its solution and, where asked, mistakes in it. Generated tasks only (Fault otherwise).
   /// Equal to at(i) in question and ground truth; `language` overrides the drawn one when not empty.
@@ -117,10 +120,13 @@ class QuestionSet {
   uint64_t rows() const;
   /// The question of a row, in the files' order; its id is `row`.
   records::Question row(uint64_t row) const;
+  /// Where it is: "FILE:LINE".
+  const std::string& place(uint64_t row) const;
 
   uint64_t bad_rows() const;                         ///< of the files, left out by skip_bad_rows
   const std::vector<std::string>& problems() const;  ///< the first of them
   uint64_t long_rows() const;                        ///< left out by max_prompt_bytes or max_prompt_length
+  std::string warning() const;                       ///< of rows whose verifier is a guess (row_reader.h: ExactGuesses); "" for none
 
  private:
   struct Content;
@@ -139,6 +145,8 @@ class MixOrder {
     uint64_t position;  ///< among those of the source
   };
   Turn at(uint64_t i) const;
+  /// Of a source among the first i positions.
+  uint64_t turns(uint64_t i, size_t source) const;
 
  private:
   std::vector<uint64_t> share_;  // of the rest, in parts of 2^32

@@ -22,9 +22,23 @@ constexpr size_t kMaxTurns = 256;
 constexpr uint64_t kMaxLevel = 1000;
 /// The names of core/reward/verifier.h, which this folder may not include; a test compares the two lists.
 constexpr std::array<std::string_view, 7> kVerifiers = {"number", "exact", "math", "countdown", "list", "instruction", "refusal"};
-/// data_source of verl's preprocessing scripts whose answers are LaTeX.
-constexpr std::array<std::string_view, 6> kMathSources = {
-    "lighteval/MATH", "DigitalLearningGmbH/MATH-lighteval", "HuggingFaceH4/MATH-500", "math", "math_dapo", "math_dapo_reasoning"};
+/// Values of data_source that verl scores as mathematics (default_compute_score in verl/utils/reward_score), beside aime…
+constexpr std::array<std::string_view, 13> kMathSources = {"lighteval/MATH",
+                                                           "DigitalLearningGmbH/MATH-lighteval",
+                                                           "HuggingFaceH4/MATH-500",
+                                                           "math",
+                                                           "math_dapo",
+                                                           "math_dapo_reasoning",
+                                                           "numina_aops_forum",
+                                                           "numina_synthetic_math",
+                                                           "numina_amc_aime",
+                                                           "numina_synthetic_amc",
+                                                           "numina_cn_k12",
+                                                           "numina_olympiads",
+                                                           "hiyouga/geometry3k"};
+/// Those whose ground truth it runs as tests.
+constexpr std::array<std::string_view, 4> kCodeSources = {"codecontests", "apps", "codeforces", "taco"};
+constexpr const char* kNeedsSandbox = ", which need a sandbox to run code: this build has none";
 
 [[noreturn]] void refuse(const std::string& where, const std::string& expected, const std::string& found) {
   throw InputError(where + ": expected " + expected + ", found " + found);
@@ -199,10 +213,12 @@ records::Question gsm8k_question(const json& row, const std::string& where) {
   return question;
 }
 
-std::string verifier_by_source(const std::string& source) {
+std::string verifier_by_source(const std::string& source, const std::string& where) {
+  const auto is_one_of = [&](const auto& sources) { return std::find(sources.begin(), sources.end(), source) != sources.end(); };
+  if (is_one_of(kCodeSources))
+    refuse(where + ": data_source", "an answer that can be compared", in_quotes(source) + ", whose ground truth is tests" + kNeedsSandbox);
   if (source == "openai/gsm8k" || source == "gsm8k") return "number";
-  const bool math = source.starts_with("aime") || std::find(kMathSources.begin(), kMathSources.end(), source) != kMathSources.end();
-  return math ? "math" : "exact";
+  return source.starts_with("aime") || is_one_of(kMathSources) ? "math" : "exact";
 }
 
 /// Where the object names one.
@@ -239,8 +255,8 @@ records::Question verl_question(const json& row, const std::string& where) {
   if (truth == nullptr) refuse(here, "a value", "nothing");
   question.set_ground_truth(ground_truth_text(*truth, here));
   question.set_answer(question.ground_truth());
-  question.set_verifier(verifier_by_source(question.source()));
   if (const json* extra = find(row, "extra_info")) apply_extra(question, *extra, where + ": extra_info");
+  if (question.verifier().empty()) question.set_verifier(verifier_by_source(question.source(), where));
   if (text::trim(question.ground_truth()).empty()) refuse(here, "an answer to compare with", "white space");
   if (question.verifier() == "number") question.set_ground_truth(plain_number(question.ground_truth(), here));
   return question;
@@ -364,8 +380,7 @@ std::string keys_of(const json& row) {
 RowFormat format_of(const json& row, const std::string& where) {
   const auto has = [&row](const char* key) { return find(row, key) != nullptr; };
   if (has("prompt") && has("test") && has("entry_point"))
-    refuse(where, "an answer that can be compared",
-           "hidden tests (test, entry_point), which need a sandbox to run code: this build has none");
+    refuse(where, "an answer that can be compared", std::string("hidden tests (test, entry_point)") + kNeedsSandbox);
   if (has("prompt") && has("reward_model")) return RowFormat::kVerl;
   if (has("problem")) return RowFormat::kMath;
   if (has("question") && has("ground_truth")) return RowFormat::kTrl;
@@ -416,6 +431,15 @@ records::Question question_of(const json& row, RowFormat format, const std::stri
       break;
   }
   throw Fault("a row without a form");
+}
+
+bool is_exact_unasked(const json& row, const records::Question& question) {
+  const auto asks = [](const json& object) {
+    const json* verifier = object.is_object() ? find(object, "verifier") : nullptr;
+    return verifier != nullptr && *verifier == "exact";
+  };
+  const json* extra = find(row, "extra_info");
+  return question.verifier() == "exact" && !asks(row) && (extra == nullptr || !asks(*extra));
 }
 
 ordered_json row_of(const records::Question& question) {

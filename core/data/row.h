@@ -5,7 +5,9 @@
 ///   verl       data_source, prompt, reward_model.ground_truth     ground truth: a string or a number. Verifier: extra_info.verifier where
 ///                                                                 given, else by data_source (openai/gsm8k, gsm8k: number; lighteval/MATH,
 ///                                                                 DigitalLearningGmbH/MATH-lighteval, HuggingFaceH4/MATH-500, math,
-///                                                                 math_dapo, math_dapo_reasoning, aime…: math), else "exact".
+///                                                                 math_dapo, math_dapo_reasoning, aime…, six of numina_…,
+///                                                                 hiyouga/geometry3k: math), else "exact". codecontests, apps,
+///                                                                 codeforces, taco are refused unless extra_info names a verifier.
 ///                                                                 extra_info.language ("en", "zh") overrides the language found by script;
 ///                                                                 extra_info.answer is a worked solution in GSM8K's form.
 ///   gsm8k      question, answer: "worked solution with            solution without the marks, ground truth "1072", verifier "number",
@@ -46,6 +48,9 @@ RowFormat row_format(std::string_view name);
 
 /// InputError "WHERE: KEY: expected …, found …" when the value is not a row of the format.
 records::Question question_of(const nlohmann::json& row, RowFormat format, const std::string& where);
+
+/// Whether the question of a row is verified by "exact" though neither the row nor its source says so: a guess, which may never reward.
+bool is_exact_unasked(const nlohmann::json& row, const records::Question& question);
 
 /// The question as a row of verl's form, from which question_of() makes an equal one (but for its level, and a category other than
 /// REASONING). A question with nothing to verify becomes a row of the messages form.

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/json.h"
+#include "core/base/text_util.h"
 #include "core/data/data_files.h"
 #include "core/data/parquet.h"
 #include "core/text/utf8.h"
@@ -108,28 +109,45 @@ uint64_t RowReader::bytes_total() const {
   return total;
 }
 
-Rows read_rows(const std::string& path, RowFormat format, bool skip_bad_rows) {
+void ExactGuesses::look_at(const nlohmann::json& row, const records::Question& question, const std::string& where) {
+  if (is_exact_unasked(row, question) && count++ == 0) first = where + ", data_source \"" + printable(question.source()) + "\"";
+}
+
+std::string ExactGuesses::warning() const {
+  if (count == 0) return "";
+  return "answers to " + std::to_string(count) +
+         " rows are compared as exact text, because neither extra_info.verifier nor a known data_source says how; the first is " + first;
+}
+
+Rows read_rows(const std::string& path, RowFormat format, bool skip_bad_rows, const RowCheck& wanted) {
   RowReader reader(find_data_files(path));
   Rows rows;
   Row row;
+  uint64_t good_rows = 0;
   while (reader.next(row)) {
     try {
       if (!row.problem.empty()) throw InputError(row.problem);
       records::Question question = question_of(row.value, format, row.where);
+      const bool keep = !wanted || wanted(question);
+      ++good_rows;
+      if (!keep) continue;
+      rows.guesses.look_at(row.value, question, row.where);
       question.set_id(rows.questions.size());
       rows.questions.push_back(std::move(question));
+      rows.places.push_back(row.where);
     } catch (const InputError& error) {
       ++rows.bad_rows;
-      if (rows.problems.size() < kProblemsShown) rows.problems.push_back(error.problems().front());
+      const std::string& text = error.problems().front();
+      if (rows.problems.size() < kProblemsShown) rows.problems.push_back(text.starts_with(row.where) ? text : row.where + ": " + text);
     }
   }
-  if (rows.bad_rows > 0 && (!skip_bad_rows || rows.questions.empty())) {
+  if (rows.bad_rows > 0 && (!skip_bad_rows || good_rows == 0)) {
     std::vector<std::string> problems = rows.problems;
     if (rows.bad_rows > problems.size())
       problems.push_back(path + ": … and " + std::to_string(rows.bad_rows - problems.size()) + " more bad rows");
     throw InputError(problems);
   }
-  if (rows.questions.empty()) throw InputError(path + ": expected at least one row, found none");
+  if (good_rows == 0) throw InputError(path + ": expected at least one row, found none");
   return rows;
 }
 

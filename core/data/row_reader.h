@@ -2,6 +2,7 @@
 /// Rows of several files, one after the other, as JSON values.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -39,14 +40,29 @@ class RowReader {
   std::unique_ptr<Content> content_;
 };
 
-struct Rows {
-  std::vector<records::Question> questions;  ///< in the files' order; id = index
-  std::vector<std::string> problems;         ///< the first 20 bad rows, "FILE:LINE: …"
-  uint64_t bad_rows = 0;
+/// Rows that are compared as exact text only because nothing says how (row.h: is_exact_unasked).
+struct ExactGuesses {
+  uint64_t count = 0;
+  std::string first;  ///< where it is, and its data_source
+
+  void look_at(const nlohmann::json& row, const records::Question& question, const std::string& where);
+  /// For people: how many, and what to do. "" for none.
+  std::string warning() const;
 };
 
-/// All questions of a file, a folder or a pattern (data_files.h). InputError with the problems (and how many more there are) unless
-/// `skip_bad_rows`, and when no good row is left.
-Rows read_rows(const std::string& path, RowFormat format, bool skip_bad_rows);
+struct Rows {
+  std::vector<records::Question> questions;  ///< in the files' order; id = index
+  std::vector<std::string> places;           ///< of each, "FILE:LINE"
+  std::vector<std::string> problems;         ///< the first 20 bad rows, "FILE:LINE: …"
+  uint64_t bad_rows = 0;
+  ExactGuesses guesses;  ///< among the questions
+};
+
+/// Whether a good row is wanted. InputError, which need not say where, makes it a bad one.
+using RowCheck = std::function<bool(const records::Question&)>;
+
+/// The questions of a file, a folder or a pattern (data_files.h), all or those that are wanted. InputError with the problems (and how many
+/// more there are) unless `skip_bad_rows`, and when there is no good row.
+Rows read_rows(const std::string& path, RowFormat format, bool skip_bad_rows, const RowCheck& wanted = {});
 
 }  // namespace cohort::data

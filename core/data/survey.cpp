@@ -9,7 +9,6 @@
 #include "core/data/corpus.h"
 #include "core/data/data_files.h"
 #include "core/data/prompt.h"
-#include "core/data/row_reader.h"
 
 namespace cohort::data {
 namespace {
@@ -129,6 +128,7 @@ bool Surveyor::look_at(const Row& row, records::Question& question) {
   const bool duplicate = is_duplicate(question, row.where);
   if (!measure(question, row.where) || (duplicate && options_.drop_duplicates)) return false;
   ++survey_.kept;
+  survey_.guesses.look_at(row.value, question, row.where);
   if (!survey_.example) survey_.example = question;
   return true;
 }

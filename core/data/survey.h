@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/data/row.h"
+#include "core/data/row_reader.h"
 #include "core/text/template.h"
 
 namespace cohort::data {
@@ -43,6 +43,7 @@ struct Survey {
   std::optional<Spread> answer_bytes;           ///< of those with an answer: solution and answer
   std::optional<Spread> prompt_tokens;          ///< with a tokenizer
   std::optional<Spread> completion_tokens;
+  ExactGuesses guesses;                      ///< among what is kept
   std::optional<records::Question> example;  ///< the first that is kept
 };
 

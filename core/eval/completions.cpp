@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/data/data_files.h"
 #include "core/data/row_reader.h"
 #include "core/reward/verifier.h"
@@ -56,11 +57,13 @@ records::Sample sample_of(const records::Question& question, const std::string& 
   return sample;
 }
 
-QuestionScore score_row(const data::Row& row, data::RowFormat format, const text::PromptTemplate* prompt_template) {
+QuestionScore score_row(const data::Row& row, data::RowFormat format, const text::PromptTemplate* prompt_template,
+                        data::ExactGuesses& guesses) {
   if (!row.problem.empty()) throw InputError(row.problem);
   records::Group group;
   *group.mutable_question() = data::question_of(row.value, format, row.where);
   if (group.question().verifier().empty()) throw InputError(row.where + ": expected an answer to compare with, found none");
+  guesses.look_at(row.value, group.question(), row.where);
   for (const json& completion : completions_of(row.value, row.where))
     *group.add_samples() = sample_of(group.question(), completion.get_ref<const std::string&>(), prompt_template);
   return score_of(group);
@@ -72,10 +75,11 @@ std::vector<QuestionScore> score_completions(const std::string& path, data::RowF
   data::RowReader reader(data::find_data_files(path), kMaxRowBytes);
   std::vector<QuestionScore> scores;
   std::vector<std::string> problems;
+  data::ExactGuesses guesses;
   data::Row row;
   while (problems.size() < kProblemsShown && reader.next(row)) {
     try {
-      scores.push_back(score_row(row, format, prompt_template));
+      scores.push_back(score_row(row, format, prompt_template, guesses));
       if (scores.back().samples != scores.front().samples)
         throw InputError(row.where + ": expected " + std::to_string(scores.front().samples) + " completions as in the first row, found " +
                          std::to_string(scores.back().samples));
@@ -85,6 +89,7 @@ std::vector<QuestionScore> score_completions(const std::string& path, data::RowF
   }
   if (!problems.empty()) throw InputError(problems);
   if (scores.empty()) throw InputError(path + ": expected at least one row, found none");
+  if (guesses.count > 0) log_warn("{}", guesses.warning());
   return scores;
 }
 

@@ -23,7 +23,7 @@ struct Suite {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.text("name", name, "of the suite, in reports");
+    v.text("name", name, "of the suite, printed with its results");
     v.section("data", data, "the questions");
     v.text("verifier", verifier, "check of the answers (core/reward/verifier.h) instead of that of each row");
     v.rule(known_verifier(), "verifier",

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/text_util.h"
 #include "core/config/yaml_reader.h"
 #include "core/config/yaml_writer.h"
@@ -431,7 +432,8 @@ void RecipeCheck::check_questions(const QuestionUse& use, const data::QuestionSe
       longest = std::max(longest, static_cast<int64_t>(data::render_prompt(question, prompt_template, *tokenizer_).size()));
       if (use.learns_answers) data::demonstrate(question, prompt_template, *tokenizer_);
     } catch (const InputError& error) {
-      return problem(source_key, "questions that the tokenizer can write", error.problems().front());
+      return problem(source_key, "questions that the tokenizer can write",
+                     (from_files ? questions.place(at) + ": " : "") + error.problems().front());
     }
   }
   if (use.rollout != nullptr) check_length(use.rollout_key + ".max_response_length", longest, use.rollout->max_response_length, i);
@@ -470,7 +472,8 @@ bool RecipeCheck::check_files(const std::string& key, const data::DataConfig& da
 
 /// Null, with a problem, when they cannot be had.
 const data::QuestionSet* RecipeCheck::questions_of(const std::string& key, const data::DataConfig& data, const text::PromptConfig& prompt) {
-  const std::string text = config::write_config(data) + (data.max_prompt_length > 0 ? config::write_config(prompt) : "");
+  const bool renders = data.max_prompt_length > 0 || data.skip_bad_rows;
+  const std::string text = config::write_config(data) + (renders ? config::write_config(prompt) : "");
   const auto found = question_sets_.find(text);
   if (found != question_sets_.end()) return found->second.get();
   return question_sets_.emplace(text, load_questions(key, data, prompt)).first->second.get();
@@ -485,8 +488,11 @@ std::unique_ptr<data::QuestionSet> RecipeCheck::load_questions(const std::string
   if (broken(data)) return nullptr;  // the section's rules have said so
   if (data.from_files() && !check_files(key + (data.path.empty() ? ".mix" : ".path"), data)) return nullptr;
   try {
-    return std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed),
-                                               data::prompt_length(text::make_prompt_template(prompt, *tokenizer_), *tokenizer_));
+    const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, *tokenizer_);
+    auto questions = std::make_unique<data::QuestionSet>(data, static_cast<uint64_t>(recipe_.run.seed),
+                                                         data::prompt_length(prompt_template, *tokenizer_));
+    if (!questions->warning().empty()) log_warn("{}: {}", key, questions->warning());
+    return questions;
   } catch (const InputError& error) {
     take_over(error);
     return nullptr;

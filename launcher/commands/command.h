@@ -30,7 +30,7 @@ void add_checkpoint(CLI::App& program, Action& action);
 void add_export(CLI::App& program, Action& action);
 void add_reference(CLI::App& program, Action& action);
 
-/// --temperature and --top-p, with the ranges of RolloutConfig.
+/// --temperature, --top-p and --max-num-seqs, with the ranges of RolloutConfig.
 void add_sampling_options(CLI::App& command, generate::RolloutConfig& sampling);
 
 /// --dtype: how matrix products are computed.

@@ -30,6 +30,11 @@ void add_sampling_options(CLI::App& command, generate::RolloutConfig& sampling) 
   command.add_option("--top-p", sampling.top_p, "nucleus; 1 is off")
       ->check(number("0.000001 to 1", [](double x) { return x >= 1e-6 && x <= 1.0; }))
       ->capture_default_str();
+  command
+      .add_option("--max-num-seqs", sampling.max_num_seqs,
+                  "answers decoded together on one rank, at least all of one question: fewer take less memory, and are the same")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
 }
 
 void add_dtype_option(CLI::App& command, std::string& dtype) {

@@ -80,6 +80,7 @@ ordered_json report(const data::Survey& survey, const DataOptions& options) {
     add("prompt_tokens", survey.prompt_tokens);
     add("completion_tokens", survey.completion_tokens);
   }
+  if (const std::string warning = survey.guesses.warning(); !warning.empty()) result["warning"] = warning;
   result["problems"] = survey.problems;
   result["duplicate_examples"] = survey.duplicate_examples;
   return result;
@@ -105,6 +106,7 @@ void print_report(const ordered_json& r) {
       fmt::print("{:<18} {:>9} {:>9} {:>9} {:>9}\n", name, s["min"].get<uint64_t>(), s["median"].get<uint64_t>(), s["p95"].get<uint64_t>(),
                  s["max"].get<uint64_t>());
   }
+  if (r.contains("warning")) fmt::print("warning  {}\n", for_screen(r["warning"].get<std::string>()));
   for (const auto& problem : r["problems"]) fmt::print("dropped  {}\n", for_screen(problem.get<std::string>()));
   for (const auto& duplicate : r["duplicate_examples"]) fmt::print("duplicate  {}\n", for_screen(duplicate.get<std::string>()));
   if (!r.contains("example")) return;
@@ -155,7 +157,7 @@ int run_data(const DataOptions& options, comm::Communicator& world) {
         progress->update(static_cast<int64_t>(read >> 10));
       });
   if (progress) progress->finish();
-  if (output) output->finish();
+  if (output && survey.kept > 0) output->finish();
   ordered_json result = report(survey, options);
   if (survey.example) result["example"] = example_of(*survey.example, prompt_template, *tokenizer);
   if (options.as_json) {
@@ -163,6 +165,7 @@ int run_data(const DataOptions& options, comm::Communicator& world) {
   } else {
     print_report(result);
   }
+  if (survey.kept == 0) throw InputError(options.input + ": expected a row that is kept, found none");
   return kExitDone;
 }
 

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/base/text_util.h"
 #include "core/config/yaml_reader.h"
 #include "core/data/prompt.h"
@@ -43,7 +45,9 @@ struct EvalOptions {
   generate::RolloutConfig sampling = {.n = 1, .temperature = 0.6, .top_p = 0.95, .max_response_length = 0, .max_num_seqs = 64};
   int64_t most_new_tokens = kDefaultNewTokens;  // where sampling.max_response_length is 0
   int64_t seed = 17;
+  std::string dtype = "fp32";
   bool as_json = false;
+  std::string suite_name;
   std::set<std::string> given;  // options that are on the command line
 };
 
@@ -51,7 +55,11 @@ struct EvalOptions {
 void apply_suite(EvalOptions& options) {
   const auto suite = config::read_config<eval::Suite>(options.suite);
   const auto left_open = [&](const char* option) { return options.given.count(option) == 0; };
-  options.data = suite.data;
+  options.suite_name = suite.name;
+  const data::DataConfig own = std::exchange(options.data, suite.data);
+  if (!left_open("--format")) options.data.format = own.format;
+  if (!left_open("--languages")) options.data.languages = own.languages;
+  if (!left_open("--max-prompt-bytes")) options.data.max_prompt_bytes = own.max_prompt_bytes;
   if (options.data.split == "auto" && !options.data.tasks.empty()) options.data.split = "test";
   options.verifier = suite.verifier;
   if (left_open("--template")) options.template_name = suite.prompt_template;
@@ -59,7 +67,8 @@ void apply_suite(EvalOptions& options) {
   if (left_open("--samples")) options.sampling.n = suite.rollout.n;
   if (left_open("--temperature")) options.sampling.temperature = suite.rollout.temperature;
   if (left_open("--top-p")) options.sampling.top_p = suite.rollout.top_p;
-  options.sampling.top_k = suite.rollout.top_k, options.sampling.max_num_seqs = suite.rollout.max_num_seqs;
+  if (left_open("--max-num-seqs")) options.sampling.max_num_seqs = suite.rollout.max_num_seqs;
+  options.sampling.top_k = suite.rollout.top_k;
   options.most_new_tokens = suite.rollout.max_response_length;
 }
 
@@ -109,6 +118,7 @@ std::vector<QuestionScore> from_json(const json& rows) {
 }
 
 void print_table(const ordered_json& result) {
+  if (result.contains("suite")) fmt::print("{}: ", printable(result["suite"].get<std::string>()));
   fmt::print("{} questions, {} answer(s) each; 95% confidence intervals by bootstrap over questions\n", result["questions"].get<int64_t>(),
              result["samples_per_question"].get<int64_t>());
   const auto print_estimates = [](const std::string& before, const ordered_json& part) {
@@ -137,7 +147,7 @@ void require_one_source(const EvalOptions& options) {
   const auto given = [&](const char* option) { return options.given.count(option) > 0; };
   if (given("--completions")) {
     for (const char* other : {"--model", "--data", "--tasks", "--suite", "--samples", "--temperature", "--top-p", "--questions",
-                              "--max-prompt-bytes", "--max-new-tokens", "--languages"})
+                              "--max-prompt-bytes", "--max-new-tokens", "--languages", "--dtype", "--max-num-seqs"})
       if (given(other)) throw SharedInputError(fmt::format("command line: {}: expected nothing beside --completions, found it", other));
     return;
   }
@@ -148,7 +158,10 @@ void require_one_source(const EvalOptions& options) {
         fmt::format("command line: expected one of --data, --tasks and --suite, found {}", sources == 0 ? "none" : "several"));
 }
 
-void print_result(const EvalOptions& options, const ordered_json& result) {
+void print_result(const EvalOptions& options, const ordered_json& report) {
+  ordered_json result;
+  if (!options.suite_name.empty()) result["suite"] = options.suite_name;
+  result.update(report);
   if (options.as_json) {
     fmt::print("{}\n", result.dump(2));
   } else {
@@ -177,9 +190,10 @@ int run_eval(EvalOptions options, comm::Communicator& world) {
     apply_suite(options);
   }
   options.data.shuffle = false;
-  const ModelFolder folder = load_model_folder(options.model, options.template_name);
+  const ModelFolder folder = load_model_folder(options.model, options.template_name, compute_type_named(options.dtype));
   const data::QuestionSet questions(options.data, static_cast<uint64_t>(options.seed),
                                     data::prompt_length(*folder.prompt_template, *folder.tokenizer));
+  if (!questions.warning().empty()) log_warn("{}", questions.warning());
   const int64_t count = question_count(options, questions);
   const std::vector<std::string> parts = world.gather("eval", to_json(ask_my_share(options, questions, count, folder, world)).dump());
   if (world.rank() != 0) return kExitDone;
@@ -202,7 +216,8 @@ void add_eval(CLI::App& program, Action& action) {
                       "score answers that are there already, without a model: rows with a ground truth and \"completions\": [\"…\"]");
   command->add_option("--data", options->data.path, "questions with answers: a JSONL or Parquet file, a folder or a pattern");
   command->add_option("--tasks", options->data.tasks, "held-out generated questions instead, e.g. add:2 countdown:1");
-  command->add_option("--suite", options->suite, "questions and sampling as a YAML file says, e.g. configs/suites/gsm8k.yaml");
+  command->add_option("--suite", options->suite,
+                      "questions and sampling as a YAML file says, e.g. configs/suites/gsm8k.yaml; options given beside it win");
   command->add_option("--format", options->data.format, "form of the rows; auto looks at their keys")
       ->check(CLI::IsMember(data::row_format_names()))
       ->capture_default_str();
@@ -223,6 +238,7 @@ void add_eval(CLI::App& program, Action& action) {
   command->add_option("--max-new-tokens", sampling.max_response_length, "longest answer; default: 256, or what the model's positions leave")
       ->check(CLI::Range(1, 1 << 24));
   command->add_option("--seed", options->seed, "draws questions and answers")->check(CLI::NonNegativeNumber)->capture_default_str();
+  add_dtype_option(*command, options->dtype);
   command->add_flag("--json", options->as_json, "print JSON");
   command->footer(
       "pass@k is the unbiased estimator of arXiv 2107.03374, cons@k the correctness of the most frequent answer.\n"

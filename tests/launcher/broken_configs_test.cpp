@@ -423,14 +423,44 @@ TEST_CASE("texts that the tokenizer cannot write") {
               "stage"});
 }
 
-TEST_CASE("the tokenizer of a published model is the one of its folder") {
-  const TempDir folder;
+/// A small model with a tokenizer of its own.
+void write_published_model(const TempDir& folder) {
   model::Architecture architecture = model::architecture_preset("calibration_a");
   architecture.vocab_size = 800;
   model::save_model(model::CausalLM(architecture, 1), folder.path());
   const auto golden = nlohmann::json::parse(read_file(test::golden_path("text/bpe_qwen2.json"), 1 << 20));
   std::ofstream(folder / "tokenizer.json") << golden["tokenizer"].dump();
   std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<|im_end|>"})";
+}
+
+TEST_CASE("rows that the model's chat template refuses are named, or left out as bad ones") {
+  const TempDir folder;
+  write_published_model(folder);
+  std::ofstream(folder / "chat_template.jinja")
+      << "{% if messages[0].role == 'system' %}{{ raise_exception('no system messages') }}{% endif %}{{ messages[0].content }}";
+  const std::string rows = folder / "rows.jsonl";
+  std::ofstream(rows) << R"({"prompt": "1+1?", "answer": "2"})"
+                      << "\n"
+                      << R"({"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "1+2?"}], "answer": "3"})"
+                      << "\n";
+  const std::string recipe = "tokenizer: {type: model}\nmodel: {path: " + folder.path() +
+                             "}\neval: {data: {tasks: [add:1]}}\nstages:\n  - name: a\n    type: rl\n    template: model\n"
+                             "    rollout: {max_response_length: 8}\n    data:\n      path: " +
+                             rows + "\n";
+  const Lines found = problems(recipe);
+  REQUIRE(found.size() == 1);
+  CHECK_THAT(found[0],
+             Catch::StartsWith("c.yaml:10: stages.a.data.path: expected questions that the tokenizer can write, found " + rows + ":2: ") &&
+                 Catch::EndsWith("no system messages"));
+  CHECK(problems(recipe, {"stages.a.data.skip_bad_rows=true"}) == Lines{});
+  const Lines counted = problems(recipe, {"stages.a.data.max_prompt_length=100"});
+  REQUIRE(counted.size() == 1);
+  CHECK_THAT(counted[0], Catch::StartsWith(rows + ":2: ") && Catch::EndsWith("no system messages"));
+}
+
+TEST_CASE("the tokenizer of a published model is the one of its folder") {
+  const TempDir folder;
+  write_published_model(folder);
   const std::string path = "model: {path: " + folder.path() + "}\n";
   const std::string stage =
       "stages:\n  - name: a\n    type: rl\n    template: plain\n    rollout: {max_response_length: 8}\n    data: {tasks: [add:1]}\n";

@@ -54,6 +54,15 @@ int run(std::vector<const char*> arguments, const char* output = "/dev/null") {
   return run_program(static_cast<int>(arguments.size()), arguments.data());
 }
 
+/// What a command that succeeds prints.
+std::string printed_by(const std::vector<const char*>& arguments) {
+  const TempDir folder;
+  const std::string path = folder / "printed";
+  std::ofstream(path).flush();
+  CHECK(run(arguments, path.c_str()) == 0);
+  return read_file(path, 1 << 20);
+}
+
 /// A model with random weights, as a run leaves one.
 void write_model(const TempDir& folder) {
   model::Architecture a = model::architecture_preset("calibration_a");
@@ -314,6 +323,57 @@ TEST_CASE("eval asks what a suite says, and refuses hidden tests") {
   CHECK(run({"eval", "--model", folder.path().c_str(), "--suite", suite.c_str(), "--tasks", "add:1"}) == 2);
   const std::string code = test::source_path("configs/suites/humaneval.yaml");
   CHECK(run({"eval", "--model", folder.path().c_str(), "--suite", code.c_str()}) == 2);
+
+  const auto result = nlohmann::json::parse(printed_by({"eval", "--model", folder.path().c_str(), "--suite", suite.c_str(), "--json"}));
+  CHECK(result["suite"] == "small");
+  CHECK(result["questions"] == 3);
+  CHECK(printed_by({"eval", "--model", folder.path().c_str(), "--suite", suite.c_str()}).starts_with("small: 3 questions, 2 answer(s)"));
+}
+
+TEST_CASE("options beside a suite win over it") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string model = folder.path(), rows = folder / "rows.jsonl", suite = folder / "suite.yaml";
+  std::ofstream(rows) << R"({"question": "1+1?", "answer": "#### 2"})"
+                      << "\n"
+                      << R"({"question": "One and two?", "answer": "#### 3"})"
+                      << "\n";
+  std::ofstream(suite) << "data: {path: " << rows << ", format: verl}\nrollout: {n: 1, max_response_length: 8}\n";
+  CHECK(run({"eval", "--model", model.c_str(), "--suite", suite.c_str()}) == 2);
+  const auto result = nlohmann::json::parse(
+      printed_by({"eval", "--model", model.c_str(), "--suite", suite.c_str(), "--format", "gsm8k", "--max-prompt-bytes", "4", "--json"}));
+  CHECK(result["questions"] == 1);
+  CHECK_FALSE(result.contains("suite"));  // it has no name
+  std::ofstream(suite) << "data: {tasks: [add:1]}\nquestions: 1\nrollout: {n: 1, max_response_length: 8}\n";
+  CHECK(run({"eval", "--model", model.c_str(), "--suite", suite.c_str(), "--languages", "zh"}) == 0);
+  CHECK(run({"eval", "--model", model.c_str(), "--suite", suite.c_str(), "--languages", "fr"}) == 2);
+}
+
+TEST_CASE("how many answers are decoded together changes none of them; products in bf16 may") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string model = folder.path(), prompts = folder / "prompts.jsonl";
+  std::ofstream(prompts) << R"({"text": "a"})"
+                         << "\n"
+                         << R"({"text": "bc"})"
+                         << "\n";
+  const auto eval = [&](const char* option, const char* value) {
+    return printed_by({"eval", "--model", model.c_str(), "--tasks", "add:1", "--questions", "5", "--samples", "2", "--max-new-tokens", "16",
+                       "--json", option, value});
+  };
+  const auto generate = [&](const char* option, const char* value) {
+    return printed_by(
+        {"generate", "--model", model.c_str(), "--prompts", prompts.c_str(), "--n", "2", "--max-new-tokens", "16", option, value});
+  };
+  CHECK(eval("--max-num-seqs", "1") == eval("--max-num-seqs", "64"));
+  CHECK(generate("--max-num-seqs", "1") == generate("--max-num-seqs", "64"));
+  CHECK(nlohmann::json::parse(eval("--dtype", "bf16"))["questions"] == 5);
+  for (const char* option : {"--max-num-seqs", "--dtype"}) {
+    CAPTURE(option);
+    CHECK(run({"eval", "--model", model.c_str(), "--tasks", "add:1", "--questions", "1", "--max-new-tokens", "8", option, "0"}) == 2);
+    CHECK(run({"eval", "--completions", test::golden_path("eval/completions.jsonl").c_str(), option,
+               option == std::string("--dtype") ? "bf16" : "8"}) == 2);
+  }
 }
 
 TEST_CASE("data converts rows to one form and reads them back") {
@@ -326,6 +386,11 @@ TEST_CASE("data converts rows to one form and reads them back") {
   CHECK(run({"data", "--input", output.c_str(), "--output", output.c_str()}) == 2);
   CHECK(run({"data", "--input", output.c_str(), "--max-prompt-length", "100"}) == 2);
   CHECK(run({"data", "--input", "/nowhere"}) == 2);
+  const std::string bad = folder / "bad.jsonl", empty = folder / "empty.jsonl";
+  std::ofstream(bad) << "nonsense\n";
+  CHECK(run({"data", "--input", bad.c_str(), "--output", empty.c_str()}) == 2);
+  CHECK_FALSE(std::filesystem::exists(empty));
+  CHECK(run({"data", "--input", bad.c_str()}) == 2);
 }
 
 }  // namespace

@@ -24,8 +24,9 @@ class JinjaTemplate final : public ChatTemplate {
   std::vector<ChatPart> render(const nlohmann::ordered_json& messages, const ChatOptions& options) const override {
     if (!messages.is_array()) throw InputError(where_ + ": expected a list of messages, found " + messages.type_name());
     require_variables(options);
-    nlohmann::ordered_json variables = {{"messages", messages}, {"add_generation_prompt", options.add_generation_prompt}};
-    for (const auto& [key, value] : options.variables.items()) variables[key] = value;
+    nlohmann::ordered_json variables = options.variables;
+    variables["messages"] = messages;
+    variables["add_generation_prompt"] = options.add_generation_prompt;
     for (const char* absent : {"tools", "documents"})
       if (!variables.contains(absent)) variables[absent] = nullptr;
     std::vector<std::pair<std::string, std::string>> names;  // transformers leaves undefined what the tokenizer does not have

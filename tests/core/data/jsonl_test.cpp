@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/base/error.h"
+#include "core/data/question_set.h"
 #include "core/data/row_reader.h"
 #include "core/reward/verifier.h"
 #include "tests/support/golden.h"
@@ -88,6 +89,43 @@ TEST_CASE("verl's rows", "[data][jsonl]") {
   CHECK(system.turns(0).content() == "Be brief.");
   CHECK(whole_text(system) == "Be brief.\nHi");
   CHECK(system.verifier() == "exact");
+}
+
+TEST_CASE("verl's data sources say how to verify: numbers, mathematics, or not at all here", "[data][jsonl]") {
+  const auto row = [](const std::string& source, const std::string& more = "") {
+    return R"({"data_source":")" + source + R"(","prompt":"x","reward_model":{"ground_truth":"\\frac{1}{2}"})" + more + "}";
+  };
+  for (const char* source : {"numina_aops_forum", "numina_synthetic_math", "numina_amc_aime", "numina_synthetic_amc", "numina_cn_k12",
+                             "numina_olympiads", "hiyouga/geometry3k", "lighteval/MATH", "math_dapo", "aime2024"}) {
+    INFO(source);
+    CHECK(parse(row(source)).verifier() == "math");
+  }
+  CHECK(reward::verify(parse(row("numina_olympiads")), "\\boxed{\\dfrac12}") == records::CORRECT);
+  for (const char* source : {"codecontests", "apps", "codeforces", "taco"}) {
+    INFO(source);
+    CHECK_THROWS_WITH(
+        parse(row(source)),
+        Catch::StartsWith(std::string("f:1: data_source: expected an answer that can be compared, found \"") + source + "\"") &&
+            Catch::Contains("sandbox"));
+    CHECK(parse(row(source, R"(,"extra_info":{"verifier":"exact"})")).verifier() == "exact");
+  }
+}
+
+TEST_CASE("rows that are compared as exact text for want of a verifier are counted", "[data][jsonl]") {
+  const auto row = [](const std::string& source, const std::string& extra) {
+    return R"({"data_source":")" + source + R"(","prompt":"x","reward_model":{"ground_truth":"1"},"extra_info":)" + extra + "}\n";
+  };
+  const ScratchFile file(row("math", "{}") + row("own", R"({"verifier":"exact"})") + row("mine", "{}") + row("mine", "null") +
+                         R"({"prompt": "x", "answer": "1", "verifier": "exact"})" + "\n");
+  const Rows rows = read_rows(file.path(), RowFormat::kAuto, false);
+  CHECK(rows.guesses.count == 2);
+  CHECK(rows.guesses.first == file.path() + ":3, data_source \"mine\"");
+  CHECK_THAT(rows.guesses.warning(), Catch::StartsWith("answers to 2 rows") && Catch::Contains(rows.guesses.first));
+  const ScratchFile gsm(kGsm);
+  DataConfig config;
+  config.mix = {{gsm.path(), 1.0}, {file.path(), 1.0}};
+  CHECK(QuestionSet(config, 1).warning() == rows.guesses.warning());
+  CHECK(ExactGuesses().warning().empty());
 }
 
 TEST_CASE("commas that group thousands are read over", "[data][jsonl]") {

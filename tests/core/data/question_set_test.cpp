@@ -262,7 +262,9 @@ TEST_CASE("a mix gives each source its share of every stretch, and each row once
   CHECK(repeated.size() == 10);
   CHECK(repeated.positions_without_repeat() == 10);
   CHECK(texts(repeated, 0, 10) == std::vector<std::string>(first.begin(), first.begin() + 10));
-  CHECK(texts(repeated, 10, 10) == texts(repeated, 0, 10));
+  const std::vector<std::string> again = texts(repeated, 10, 10);
+  CHECK(again != texts(repeated, 0, 10));
+  CHECK(std::multiset<std::string>(again.begin(), again.end()) == std::multiset<std::string>(first.begin(), first.begin() + 10));
   config.path = many.config().path;
   CHECK_THROWS_AS(QuestionSet(config, 1), InputError);
 }
@@ -278,6 +280,56 @@ TEST_CASE("prompts over max_prompt_length are left out and counted", "[data][que
   CHECK_THROWS_AS(QuestionSet(config, 1), Fault);
   config.max_prompt_length = 3;
   CHECK_THROWS_WITH(QuestionSet(config, 1, length), Catch::Contains("max_prompt_length"));
+}
+
+TEST_CASE("each pass of a mix with a size asks the same questions in an order of its own", "[data][question_set]") {
+  const RowsFile many(40), few(7);
+  DataConfig config;
+  config.mix = {{many.config().path, 2.0}, {few.config().path, 1.0}};
+  config.size = 36;  // 24 of the first source, 12 of the second: all of it, and five a second time
+  const QuestionSet set(config, 5);
+  const MixOrder order({2.0, 1.0});
+  CHECK(order.turns(36, 0) == 24);
+  CHECK(order.turns(36, 1) == 12);
+  std::set<std::vector<std::string>> orders;
+  std::multiset<std::string> asked;
+  for (uint64_t pass = 0; pass < 20; ++pass) {
+    const std::vector<std::string> questions = texts(set, 36 * pass, 36);
+    orders.insert(questions);
+    const std::multiset<std::string> these(questions.begin(), questions.end());
+    if (pass == 0) asked = these;
+    CHECK(these == asked);
+    std::set<std::string> once;  // of the second source, before it begins anew
+    for (uint64_t i = 0, seen = 0; seen < 7; ++i)
+      if (order.at(i).source == 1) once.insert(questions[i]), ++seen;
+    CHECK(once.size() == 7);
+  }
+  CHECK(orders.size() == 20);
+  config.shuffle = false;
+  const QuestionSet in_order(config, 5);
+  CHECK(texts(in_order, 36, 36) == texts(in_order, 0, 36));
+}
+
+TEST_CASE("rows whose prompt cannot be written are bad rows", "[data][question_set]") {
+  const RowsFile file(20);
+  const std::string path = file.config().path;
+  const PromptLength length = [](const records::Question& question) {
+    if (question.text() == "Question 7?") throw InputError("template: no system messages");
+    return static_cast<int64_t>(question.text().size());
+  };
+  DataConfig config = file.config();
+  config.skip_bad_rows = true;
+  const QuestionSet set(config, 1, length);
+  CHECK(set.rows() == 19);
+  CHECK(set.bad_rows() == 1);
+  CHECK(set.problems() == std::vector<std::string>{path + ":8: template: no system messages"});
+  CHECK(set.row(7).text() == "Question 8?");
+  CHECK(set.place(7) == path + ":9");
+  CHECK_THROWS_AS(set.place(19), Fault);
+  config.skip_bad_rows = false;
+  CHECK(QuestionSet(config, 1, length).rows() == 20);  // nothing asks how long prompts are
+  config.max_prompt_length = 100;
+  CHECK_THROWS_WITH(QuestionSet(config, 1, length), path + ":8: template: no system messages");
 }
 
 TEST_CASE("a mix is read from YAML", "[data][question_set]") {

@@ -41,11 +41,24 @@ TEST_CASE("rows are counted by what becomes of them", "[data][survey]") {
   CHECK(s.problems[0].starts_with(path + ":3: "));
   CHECK(s.duplicate_examples == std::vector<std::string>{path + ":4: as row 2", path + ":6: as row 1"});
   CHECK(s.example->text() == "aa");
+  CHECK(s.guesses.count == 0);
 
   kept.clear();
   s = survey({.input = path, .drop_duplicates = true}, &kept);
   CHECK(s.kept == 4);
   CHECK(kept == std::vector<std::string>{"aa", "b b", "cccccccccc", "dd"});
+}
+
+TEST_CASE("rows that nothing says how to verify are counted", "[data][survey]") {
+  const TempDir folder;
+  const std::string path = folder / "rows.jsonl";
+  std::ofstream(path) << row("aa") << R"({"data_source": "mine", "prompt": "p", "reward_model": {"ground_truth": "1"}})"
+                      << "\n"
+                      << R"({"data_source": "taco", "prompt": "p", "reward_model": {"ground_truth": "{}"}})";
+  const Survey s = survey({.input = path});
+  CHECK(s.guesses.count == 1);
+  CHECK(s.guesses.first.starts_with(path + ":2, "));
+  CHECK(s.bad == 1);
 }
 
 TEST_CASE("lengths are order statistics, in tokens where there is a tokenizer", "[data][survey]") {
