@@ -118,7 +118,8 @@ void Planner::add_evaluation(const text::PromptConfig& prompt, const data::DataC
   const pipeline::EvalSection& e = recipe_.eval;
   const data::DataConfig& reasoning = e.data.given() ? e.data : fallback;
   if (reasoning.given()) add_sampling(e.rollout, e.questions, ranks_, prompt_lengths(reasoning, prompt).longest);
-  if (e.general.given() && e.general_questions > 0) add_sampling(e.rollout, e.general_questions, ranks_, prompt_lengths(e.general, prompt).longest);
+  if (e.general.given() && e.general_questions > 0)
+    add_sampling(e.rollout, e.general_questions, ranks_, prompt_lengths(e.general, prompt).longest);
 }
 
 void Planner::fill(const pipeline::PretrainStage& body) {

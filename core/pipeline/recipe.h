@@ -410,8 +410,8 @@ std::vector<std::string> check_recipe(const Recipe& recipe, const config::Places
 
 /// Content hash of every stage, in order: its config, the sections and settings that change its result, the bytes of the files it reads,
 /// the recipe version (recipe.cpp), and the hashes of its inputs. What only changes speed or bookkeeping (cluster, micro_batch_size,
-/// optimizer_sharding, parameter_sharding, recompute, max_num_seqs, kv_cache_gb, run.output, save_freq, keep_last, …) is left out; of cluster only
-/// max_staleness counts, in rl. InputError when a file cannot be read.
+/// optimizer_sharding, parameter_sharding, recompute, max_num_seqs, kv_cache_gb, run.output, save_freq, keep_last, …) is left out; of
+/// cluster only max_staleness counts, in rl. InputError when a file cannot be read.
 std::vector<std::string> stage_hashes(const Recipe& recipe);
 
 }  // namespace cohort::pipeline

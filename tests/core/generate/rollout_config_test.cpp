@@ -28,8 +28,8 @@ TEST_CASE("sequences are decoded together in whole groups, as many as are asked 
   constexpr int64_t kMiB = 1 << 20;
   CHECK(c.sequences_together(400, 1) == 20);
   CHECK(c.sequences_together(8, 1) == 8);
-  CHECK(c.sequences_together(400, 40 * kMiB) == 12);      // 12.8 fit
-  CHECK(c.sequences_together(400, 32 * kMiB) == 16);      // as much as there is
+  CHECK(c.sequences_together(400, 40 * kMiB) == 12);  // 12.8 fit
+  CHECK(c.sequences_together(400, 32 * kMiB) == 16);  // as much as there is
   CHECK(c.sequences_together(400, 32 * kMiB + 1) == 12);
   CHECK(c.sequences_together(400, int64_t{1} << 40) == 4);  // the answers to one question always run together
   CHECK(c.sequences_together(0, 0) == 4);
