@@ -15,7 +15,7 @@ namespace cohort::model {
 namespace {
 
 /// Wide enough for any sizes in the ranges of Architecture::check: they make less than 2^80 parameters.
-using Count = __int128;
+__extension__ using Count = __int128;
 
 /// Bytes of a few thousand copies in fp32 still have 64-bit numbers.
 constexpr Count kMaxParameters = Count{1} << 48;
