@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "core/model/families/family.h"
@@ -12,15 +14,21 @@
 namespace cohort::model {
 namespace {
 
-int64_t attention_parameters(const Architecture& a) {
-  const int64_t d = a.hidden_size, h = a.num_attention_heads;
+/// Wide enough for any sizes in the ranges of Architecture::check: they make less than 2^80 parameters.
+__extension__ using Count = __int128;
+
+/// Bytes of a few thousand copies in fp32 still have 64-bit numbers.
+constexpr Count kMaxParameters = Count{1} << 48;
+
+Count attention_parameters(const Architecture& a) {
+  const Count d = a.hidden_size, h = a.num_attention_heads;
   if (a.uses_mla()) {
-    const int64_t qk = a.qk_nope_head_dim + a.qk_rope_head_dim;
-    const int64_t q = a.q_lora_rank > 0 ? d * a.q_lora_rank + a.q_lora_rank + a.q_lora_rank * h * qk : d * h * qk;
-    const int64_t kv = d * (a.kv_lora_rank + a.qk_rope_head_dim) + a.kv_lora_rank;
+    const Count qk = a.qk_nope_head_dim + a.qk_rope_head_dim;
+    const Count q = a.q_lora_rank > 0 ? d * a.q_lora_rank + a.q_lora_rank + a.q_lora_rank * h * qk : d * h * qk;
+    const Count kv = d * (a.kv_lora_rank + a.qk_rope_head_dim) + a.kv_lora_rank;
     return q + kv + a.kv_lora_rank * h * (a.qk_nope_head_dim + a.v_head_dim) + h * a.v_head_dim * d;
   }
-  const int64_t q = h * a.head_dim, kv = a.num_key_value_heads * a.head_dim;
+  const Count q = h * a.head_dim, kv = a.num_key_value_heads * a.head_dim;
   return d * (q + 2 * kv) + q * d + (a.attention_bias ? q + 2 * kv : 0) + (a.attention_output_bias ? d : 0) +
          (a.qk_norm ? 2 * a.head_dim : 0);
 }
@@ -46,12 +54,12 @@ void check_rope_scaling(const RopeScaling& r, const Require& require) {
   }
 }
 
-int64_t swiglu_parameters(int64_t d, int64_t f) { return 3 * d * f; }
+Count swiglu_parameters(Count d, Count f) { return 3 * d * f; }
 
 /// Parameters of all layers when `experts` of the routed experts are counted.
-int64_t layer_parameters(const Architecture& a, int64_t experts) {
-  const int64_t d = a.hidden_size;
-  int64_t total = 0;
+Count layer_parameters(const Architecture& a, int64_t experts) {
+  const Count d = a.hidden_size;
+  Count total = 0;
   for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) {
     total += attention_parameters(a) + 2 * d;
     if (!a.is_moe_layer(layer)) {
@@ -65,11 +73,13 @@ int64_t layer_parameters(const Architecture& a, int64_t experts) {
 }
 
 /// Embedding, final norm and head.
-int64_t outer_parameters(const Architecture& a) {
-  const int64_t embedding = a.vocab_size * a.hidden_size;
-  const int64_t head = a.sequence_classification ? a.hidden_size : a.tie_word_embeddings ? 0 : embedding;
+Count outer_parameters(const Architecture& a) {
+  const Count embedding = Count{a.vocab_size} * a.hidden_size;
+  const Count head = a.sequence_classification ? a.hidden_size : a.tie_word_embeddings ? 0 : embedding;
   return embedding + a.hidden_size + head;
 }
+
+Count count_parameters(const Architecture& a, int64_t experts) { return layer_parameters(a, experts) + outer_parameters(a); }
 
 }  // namespace
 
@@ -78,9 +88,9 @@ bool Architecture::is_moe_layer(int64_t layer) const {
          std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
 }
 
-int64_t Architecture::parameters() const { return layer_parameters(*this, n_routed_experts) + outer_parameters(*this); }
+int64_t Architecture::parameters() const { return static_cast<int64_t>(count_parameters(*this, n_routed_experts)); }
 
-int64_t Architecture::activated_parameters() const { return layer_parameters(*this, num_experts_per_tok) + outer_parameters(*this); }
+int64_t Architecture::activated_parameters() const { return static_cast<int64_t>(count_parameters(*this, num_experts_per_tok)); }
 
 int64_t Architecture::cache_floats_per_token() const {
   return num_hidden_layers * (uses_mla() ? kv_lora_rank + qk_rope_head_dim : 2 * num_key_value_heads * head_dim);
@@ -119,7 +129,7 @@ void Architecture::check(const std::string& where) const {
     require(head_dim % 2 == 0, "head_dim", "even and positive", std::to_string(head_dim));
   }
   // Two tables of half as many cosines and sines.
-  const int64_t rotary = uses_mla() ? qk_rope_head_dim : head_dim;
+  const int64_t rotary = rotary_dim();
   require(max_position_embeddings < 0 || rotary < 0 || max_position_embeddings > 1 << 24 || rotary > 1 << 16 ||
               max_position_embeddings * rotary <= int64_t{1} << 28,
           "max_position_embeddings",
@@ -131,6 +141,8 @@ void Architecture::check(const std::string& where) const {
     in_range("n_shared_experts", n_shared_experts, 0, 1 << 10);
     in_range("moe_intermediate_size", moe_intermediate_size, 1, 1 << 24);
     in_range("first_k_dense_replace", first_k_dense_replace, 0, num_hidden_layers);
+    const auto dense = static_cast<int64_t>(mlp_only_layers.size());
+    require(dense <= num_hidden_layers, "mlp_only_layers", fmt::format("at most {} layers", num_hidden_layers), std::to_string(dense));
     for (int64_t layer : mlp_only_layers) in_range("mlp_only_layers", layer, 0, std::max<int64_t>(1, num_hidden_layers) - 1);
     require(routed_scaling_factor > 0 && std::isfinite(routed_scaling_factor), "routed_scaling_factor", "above 0",
             fmt::format("{}", routed_scaling_factor));
@@ -140,6 +152,8 @@ void Architecture::check(const std::string& where) const {
     if (1 <= topk_group && topk_group <= n_group)  // else there is no range to name
       in_range("num_experts_per_tok", num_experts_per_tok, 1, n_routed_experts / n_group * topk_group);
   }
+  if (const Count count = problems.empty() ? count_parameters(*this, n_routed_experts) : 0; count > kMaxParameters)
+    problems.push_back(fmt::format("{}: expected sizes that make at most {} parameters, found {}", where, kMaxParameters, count));
   if (!problems.empty()) throw InputError(problems);
 }
 
@@ -269,6 +283,9 @@ nlohmann::json architecture_to_json(const Architecture& a) {
     if (same_decoder(read_family_config(published, "config.json"), a)) config = std::move(published);
   }
   config.erase("quantization_config");
+  // It names Python files of the published folder, which are not copied: programs that are told to trust them would look for them here and
+  // stop. All families that are read here have their code in transformers and vLLM.
+  config.erase("auto_map");
   if (config.contains("num_nextn_predict_layers")) config["num_nextn_predict_layers"] = 0;
   set_dtype(config, "float32");
   if (!a.sequence_classification && !config.contains("architectures")) return config;
@@ -281,11 +298,18 @@ nlohmann::json architecture_to_json(const Architecture& a) {
   return config;
 }
 
+bool is_prediction_tensor(const Architecture& a, const std::string& name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  if (!name.starts_with(kLayers)) return false;
+  int64_t layer = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kLayers.size(), end, layer);
+  const bool number = error == std::errc() && stop != end && *stop == '.';
+  return number && layer >= a.num_hidden_layers && layer - a.num_hidden_layers < a.num_nextn_predict_layers;
+}
+
 bool is_unread_tensor(const Architecture& a, const std::string& name) {
-  if (name.ends_with(".rotary_emb.inv_freq")) return true;
-  for (int64_t i = 0; i < a.num_nextn_predict_layers; ++i)
-    if (name.starts_with(fmt::format("model.layers.{}.", a.num_hidden_layers + i))) return true;
-  return false;
+  return name.ends_with(".rotary_emb.inv_freq") || is_prediction_tensor(a, name);
 }
 
 }  // namespace cohort::model

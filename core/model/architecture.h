@@ -76,13 +76,14 @@ struct Architecture {
 
   bool uses_mla() const { return kv_lora_rank > 0; }
   bool is_moe_layer(int64_t layer) const;
+  int64_t rotary_dim() const { return uses_mla() ? qk_rope_head_dim : head_dim; }
 
-  int64_t parameters() const;            ///< all of them; a tied head is counted once
+  int64_t parameters() const;            ///< all of them; a tied head is counted once. Of sizes that check() lets through
   int64_t activated_parameters() const;  ///< used by one token
   /// Floats cached per token: 576-style latent for MLA, keys and values otherwise.
   int64_t cache_floats_per_token() const;
 
-  /// InputError "where: key: expected …, found …" listing every contradiction.
+  /// InputError "where: key: expected …, found …" listing every contradiction, or that there are more than 2^48 parameters.
   void check(const std::string& where) const;
 };
 
@@ -95,12 +96,14 @@ const std::vector<std::string>& architecture_preset_names();
 /// supported, or is not known to the family.
 Architecture architecture_from_json(const nlohmann::json& config, const std::string& where);
 /// For weights written in fp32 (set_dtype for others). What was read from a config.json keeps its keys and their spelling, except for what
-/// no longer holds: quantization, layers for multi-token prediction, and the head. Reads back as the same architecture.
+/// no longer holds: quantization, layers for multi-token prediction, the head, and code (auto_map). Reads back as the same architecture.
 nlohmann::json architecture_to_json(const Architecture& a);
 /// The type of the weights beside a config.json: "float32", "bfloat16".
 void set_dtype(nlohmann::json& config, const std::string& dtype);
 /// Whether they describe the same decoder: all fields but published_config, num_nextn_predict_layers and the kind of head.
 bool same_decoder(const Architecture& a, const Architecture& b);
+/// Tensors of layers for multi-token prediction.
+bool is_prediction_tensor(const Architecture& a, const std::string& name);
 /// Tensors that published checkpoints of this architecture hold and that are not read: layers for multi-token prediction, rotary tables.
 bool is_unread_tensor(const Architecture& a, const std::string& name);
 

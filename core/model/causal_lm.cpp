@@ -11,30 +11,40 @@
 
 namespace cohort::model {
 
-CausalLM::CausalLM(const Architecture& a, std::optional<uint64_t> seed, ComputeType type, Head head)
-    : a_(a), type_(type), rope_(make_rope_table(a, a.uses_mla() ? a.qk_rope_head_dim : a.head_dim)) {
+CausalLM::CausalLM(const Architecture& a, std::optional<uint64_t> seed, ComputeType type, Head head) : a_(a), type_(type) {
   a.check("model");
-  a_.sequence_classification = head == Head::kScalar;
-  embedding_ = set_.declare("model.embed_tokens.weight", {a.vocab_size, a.hidden_size}, Init::kNormal);
-  for (int64_t i = 0; i < a.num_hidden_layers; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    Block block;
-    block.attention_norm = set_.declare(prefix + "input_layernorm.weight", {a.hidden_size}, Init::kOnes);
-    block.attention = make_attention(a, prefix + "self_attn.", set_, rope_);
-    block.feed_forward_norm = set_.declare(prefix + "post_attention_layernorm.weight", {a.hidden_size}, Init::kOnes);
-    block.feed_forward = make_feed_forward(a, i, prefix + "mlp.", set_);
-    blocks_.push_back(std::move(block));
-  }
-  final_norm_ = set_.declare("model.norm.weight", {a.hidden_size}, Init::kOnes);
-  if (head == Head::kScalar)
-    head_ = set_.declare("score.weight", {1, a.hidden_size}, Init::kNormal);
-  else if (!a.tie_word_embeddings)
-    head_ = set_.declare("lm_head.weight", {a.vocab_size, a.hidden_size}, Init::kNormal);
+  rope_ = make_rope_table(a, a.rotary_dim());
+  declare(head);
   set_.allocate(seed, a.initializer_range);
   if (head == Head::kLanguageModel && a.tie_word_embeddings) {
     tied_head_ = set_.at(embedding_);
     tied_head_.grad = paged_zeros(tied_head_.grad.numel()).view(tied_head_.grad.sizes());
   }
+}
+
+CausalLM::CausalLM(const Architecture& a, ShapesOnly, Head head) : a_(a), type_(ComputeType::kFloat32) {
+  a.check("model");
+  declare(head);
+  set_.allocate_shapes();
+}
+
+void CausalLM::declare(Head head) {
+  a_.sequence_classification = head == Head::kScalar;
+  embedding_ = set_.declare("model.embed_tokens.weight", {a_.vocab_size, a_.hidden_size}, Init::kNormal);
+  for (int64_t i = 0; i < a_.num_hidden_layers; ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    Block block;
+    block.attention_norm = set_.declare(prefix + "input_layernorm.weight", {a_.hidden_size}, Init::kOnes);
+    block.attention = make_attention(a_, prefix + "self_attn.", set_, rope_);
+    block.feed_forward_norm = set_.declare(prefix + "post_attention_layernorm.weight", {a_.hidden_size}, Init::kOnes);
+    block.feed_forward = make_feed_forward(a_, i, prefix + "mlp.", set_);
+    blocks_.push_back(std::move(block));
+  }
+  final_norm_ = set_.declare("model.norm.weight", {a_.hidden_size}, Init::kOnes);
+  if (head == Head::kScalar)
+    head_ = set_.declare("score.weight", {1, a_.hidden_size}, Init::kNormal);
+  else if (!a_.tie_word_embeddings)
+    head_ = set_.declare("lm_head.weight", {a_.vocab_size, a_.hidden_size}, Init::kNormal);
 }
 
 at::Tensor CausalLM::run_block(size_t layer, const at::Tensor& x, const ForwardContext& context, MoeTrace* trace) {

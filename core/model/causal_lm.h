@@ -25,6 +25,10 @@ class CausalLM {
  public:
   /// Initialised from `seed` alone. Without one all is 0 and takes no memory until it is written: for weights that are loaded next.
   CausalLM(const Architecture& a, std::optional<uint64_t> seed, ComputeType type = ComputeType::kFloat32, Head head = Head::kLanguageModel);
+  /// Names and shapes alone, without memory for numbers (ParameterSet::allocate_shapes): what the tensors of a folder are compared with. It
+  /// cannot be run.
+  struct ShapesOnly {};
+  CausalLM(const Architecture& a, ShapesOnly, Head head);
   CausalLM(const CausalLM&) = delete;
   CausalLM& operator=(const CausalLM&) = delete;
 
@@ -105,6 +109,7 @@ class CausalLM {
     std::unique_ptr<FeedForward> feed_forward;
   };
 
+  void declare(Head head);
   at::Tensor run(const at::Tensor& ids_N, const ForwardContext& context, MoeTrace* trace);
   /// A whole forward pass, with gradients where they are on.
   at::Tensor run_pass(const TokenBatch& batch, MoeTrace* trace);

@@ -11,16 +11,16 @@
 namespace cohort::model {
 
 size_t ParameterSet::declare(const std::string& name, std::vector<int64_t> shape, Init init) {
-  if (find(name)) throw Fault("parameter declared twice: " + name);
+  if (!indices_.emplace(name, parameters_.size()).second) throw Fault("parameter declared twice: " + name);
   parameters_.push_back({name, {}, {}});
+  declared_ += c10::multiply_integers(shape);
   declarations_.push_back({std::move(shape), init});
   return parameters_.size() - 1;
 }
 
 const Parameter* ParameterSet::find(const std::string& name) const {
-  for (const Parameter& p : parameters_)
-    if (p.name == name) return &p;
-  return nullptr;
+  const auto found = indices_.find(name);
+  return found == indices_.end() ? nullptr : &parameters_[found->second];
 }
 
 namespace {
@@ -33,18 +33,29 @@ void initialise(float* out, int64_t n, Init init, RandomStream stream, double st
 }  // namespace
 
 void ParameterSet::allocate(std::optional<uint64_t> seed, double std) {
-  int64_t total = 0;
-  for (const Declaration& d : declarations_) total += c10::multiply_integers(d.shape);
-  values_ = paged_zeros(total);
-  grads_ = paged_zeros(total);
+  values_ = paged_zeros(declared_);
+  grads_ = paged_zeros(declared_);
+  divide();
+  if (!seed) return;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const at::Tensor& value = parameters_[i].value;
+    initialise(value.data_ptr<float>(), value.numel(), declarations_[i].init, RandomStream(*seed, "init/" + parameters_[i].name), std);
+  }
+}
+
+void ParameterSet::allocate_shapes() {
+  values_ = grads_ = at::empty({declared_}, at::TensorOptions(at::kFloat).device(at::kMeta));
+  divide();
+}
+
+void ParameterSet::divide() {
   int64_t offset = 0;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Declaration& d = declarations_[i];
-    const int64_t n = c10::multiply_integers(d.shape);
-    if (seed) initialise(values_.data_ptr<float>() + offset, n, d.init, RandomStream(*seed, "init/" + parameters_[i].name), std);
+    const std::vector<int64_t>& shape = declarations_[i].shape;
+    const int64_t n = c10::multiply_integers(shape);
     // detach() shares the memory but is a leaf of its own, so that autograd sees a parameter and not a view of the flat buffer.
-    parameters_[i].value = values_.narrow(0, offset, n).view(d.shape).detach().requires_grad_(true);
-    parameters_[i].grad = grads_.narrow(0, offset, n).view(d.shape);
+    parameters_[i].value = values_.narrow(0, offset, n).view(shape).detach().requires_grad_(true);
+    parameters_[i].grad = grads_.narrow(0, offset, n).view(shape);
     offset += n;
   }
 }

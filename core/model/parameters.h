@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/model/parameter_sharding.h"
@@ -35,6 +36,8 @@ class ParameterSet {
   /// initial value does not depend on the others or on the rank.
   /// Without a seed values are 0, and take no memory until they are written: for those that are loaded next.
   void allocate(std::optional<uint64_t> seed, double std);
+  /// In place of allocate(): tensors of the device "meta", which have names and shapes and no memory.
+  void allocate_shapes();
 
   Parameter& at(size_t index) { return parameters_[index]; }
   const std::vector<Parameter>& all() const { return parameters_; }
@@ -61,8 +64,13 @@ class ParameterSet {
     std::vector<int64_t> shape;
     Init init;
   };
+  /// Makes the views into values_ and grads_.
+  void divide();
+
   std::vector<Declaration> declarations_;
   std::vector<Parameter> parameters_;
+  std::unordered_map<std::string, size_t> indices_;  ///< by name
+  int64_t declared_ = 0;                             ///< numbers
   at::Tensor values_, grads_;
   ParameterSharding* sharding_ = nullptr;
 };

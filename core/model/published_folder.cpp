@@ -192,14 +192,16 @@ Exported export_folder(const std::string& source, const std::string& target, con
   check_model_folder(source);
   const Architecture a = load_architecture(source);
   const ShardedSafetensors files(source);
-  const CausalLM model(a, std::nullopt, ComputeType::kFloat32, a.sequence_classification ? Head::kScalar : Head::kLanguageModel);
+  const CausalLM model(a, CausalLM::ShapesOnly{}, a.sequence_classification ? Head::kScalar : Head::kLanguageModel);
   check_tensors(model, files);
   const Folder folder(source);
   const at::ScalarType published = published_dtype(source);
   const Tensors tensors(files, options.dtype, published, published == config_dtype(folder));
   if (a.tie_word_embeddings && !model.parameters().find("lm_head.weight") && files.find("lm_head.weight")) tensors.check_tied_head();
 
-  Exported result{0, 0, 0, tensors.dtype(), {}};
+  Exported result;
+  result.dtype = tensors.dtype();
+  for (const auto& [name, unused] : files.tensors()) result.prediction_tensors += is_prediction_tensor(a, name) ? 1 : 0;
   std::vector<LazyTensor> lazy;
   for (const auto& [name, unused] : named_tensors(model)) lazy.push_back(tensors.lazy(name));
   for (const LazyTensor& tensor : lazy) result.bytes += tensor.bytes();

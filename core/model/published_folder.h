@@ -40,6 +40,7 @@ struct Exported {
   uint64_t bytes = 0;
   at::ScalarType dtype = at::kFloat;
   std::vector<std::string> companions;
+  size_t prediction_tensors = 0;  ///< of layers for multi-token prediction: left out
 };
 
 /// Writes `target`: config.json, weights with their published names, companions. Tensors go from file to file one at a time, so memory is

@@ -6,10 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <set>
 
 #include "core/base/error.h"
@@ -203,17 +201,36 @@ void load_weights(CausalLM& model, const ShardedSafetensors& files) {
 
 namespace {
 
+/// No model of this architecture has fewer, as files name them: in each layer two norms and four projections, and three for each expert.
+int64_t least_tensors(const Architecture& a) {
+  int64_t count = 0;
+  for (int64_t layer = 0; layer < a.num_hidden_layers; ++layer) count += 6 + 3 * (a.is_moe_layer(layer) ? a.n_routed_experts : 1);
+  return count;
+}
+
+/// A config.json has a few hundred bytes whatever it asks for, so what it asks for must be in the files.
 void check_size(const Architecture& a, const ShardedSafetensors& files) {
-  int64_t held = 0;
-  for (const auto& [name, entry] : files.tensors())
-    held += std::accumulate(entry.info->shape.begin(), entry.info->shape.end(), int64_t{1}, std::multiplies<>());
+  const auto require_held = [&](const char* what, int64_t least, int64_t small, int64_t held) {
+    if (least > small && least / 2 > held)
+      throw InputError(fmt::format("{}/config.json: expected a model of the {} {} in the safetensors files, found one of at least {}",
+                                   files.folder(), held, what, least));
+  };
+  uint64_t numbers = 0;
+  for (const auto& [name, entry] : files.tensors()) numbers += (entry.info->end - entry.info->begin) / c10::elementSize(entry.info->dtype);
   Architecture headless = a;  // a reward model has no head for words
   headless.sequence_classification = true;
-  const int64_t least = headless.parameters();
-  constexpr int64_t kSmall = 1 << 24;  // a model of this size is built, so that every tensor that does not fit is named
-  if (least > kSmall && least / 2 > held)
-    throw InputError(fmt::format("{}/config.json: expected a model of the {} numbers in the safetensors files, found one of at least {}",
-                                 files.folder(), held, least));
+  // What is small is built, at least as names and shapes, so that every tensor that does not fit is named.
+  require_held("numbers", headless.parameters(), 1 << 24, static_cast<int64_t>(numbers));
+  require_held("tensors", least_tensors(a), 1 << 14, static_cast<int64_t>(files.tensors().size()));
+
+  constexpr int64_t kSmallTables = 128 << 20;  // 262,144 positions of 128
+  const int64_t row = a.rotary_dim() * static_cast<int64_t>(sizeof(float));
+  const int64_t most = (static_cast<int64_t>(files.bytes()) + kSmallTables) / row;
+  if (a.max_position_embeddings > most)
+    throw InputError(
+        fmt::format("{}/config.json: max_position_embeddings: expected at most {}, whose rotary tables take no more memory "
+                    "than the weights and 128 MiB, found {}",
+                    files.folder(), most, a.max_position_embeddings));
 }
 
 }  // namespace
@@ -226,6 +243,7 @@ std::unique_ptr<CausalLM> load_model(const std::string& folder, ComputeType type
   check_size(a, files);
   if (a.sequence_classification && head == Head::kLanguageModel)
     throw InputError(fmt::format("{}/config.json: architectures: expected a language model, found a sequence-classification head", folder));
+  check_tensors(CausalLM(a, CausalLM::ShapesOnly{}, head), files);  // before numbers and rotary tables take memory
   auto model = std::make_unique<CausalLM>(a, std::nullopt, type, head);
   model->shard_parameters(sharding);
   load_weights(*model, files);

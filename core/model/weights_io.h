@@ -31,8 +31,9 @@ void save_model(const CausalLM& model, const std::string& folder, at::ScalarType
 /// Only the config. InputError when it is missing or not supported.
 Architecture load_architecture(const std::string& folder);
 
-/// InputError when config.json describes a large model and the weights hold less than half of it: looked at before memory for them is
-/// taken. Reads headers only.
+/// InputError when config.json describes a large model and the weights hold less than half of it, in numbers or in tensors, or when its
+/// rotary tables would take more memory than the weights and 128 MiB: looked at before memory is taken for any of these. Reads headers
+/// only.
 void check_model_folder(const std::string& folder);
 
 /// InputError naming every tensor that is missing, unexpected or of another shape or kind. Of a tied model that has a head of its own

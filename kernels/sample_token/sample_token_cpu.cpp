@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "kernels/sample_token/sample_token.h"
@@ -8,18 +9,42 @@
 namespace cohort::kernels {
 namespace {
 
+struct Token {
+  float weight;
+  int32_t id;
+};
+
+/// Ties by index.
+bool likelier(const Token& a, const Token& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+
+/// The last of the likeliest tokens that have `mass` together, or of the `most` likeliest. Puts those of at least weight `cut` in order and
+/// no others; none when they are too few to tell.
+std::optional<Token> last_kept(const std::vector<float>& weights, float cut, double mass, size_t most) {
+  std::vector<Token> order;
+  for (size_t i = 0; i < weights.size(); ++i)
+    if (weights[i] >= cut) order.push_back({weights[i], static_cast<int32_t>(i)});
+  if (most < order.size()) {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(most), order.end(), likelier);
+    order.resize(most);
+  }
+  std::sort(order.begin(), order.end(), likelier);
+  double held = 0.0;
+  for (const Token& token : order)
+    if ((held += token.weight) >= mass) return token;
+  return order.size() == most ? std::optional(order.back()) : std::nullopt;
+}
+
 /// Zeroes the numerators of tokens outside top-k and top-p.
 void keep_likeliest(std::vector<float>& weights, const SampleOptions& o) {
-  std::vector<int64_t> order(weights.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)]; });
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  double mass = 0.0;
-  size_t kept = 0;
-  const size_t most = o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
-  while (kept < most && (kept == 0 || mass < o.top_p * total)) mass += weights[static_cast<size_t>(order[kept++])];
-  for (size_t i = kept; i < order.size(); ++i) weights[static_cast<size_t>(order[i])] = 0.0f;
+  const size_t most = o.top_k > 0 ? std::min(weights.size(), static_cast<size_t>(o.top_k)) : weights.size();
+  // At most 1024 tokens reach the first cut, and most often they are enough. What is below the second has less than 1 - top_p of the mass.
+  const double lightest = (1.0 - o.top_p) * total / static_cast<double>(weights.size());
+  std::optional<Token> last;
+  for (const double cut : {total / 1024, lightest, 0.0})
+    if (!last) last = last_kept(weights, static_cast<float>(cut), o.top_p * total, most);
+  for (size_t i = 0; last && i < weights.size(); ++i)
+    if (likelier(*last, {weights[i], static_cast<int32_t>(i)})) weights[i] = 0.0f;
 }
 
 }  // namespace

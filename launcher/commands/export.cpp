@@ -42,6 +42,8 @@ int export_model(const ExportCommand& options, comm::Communicator& world) {
   fmt::print("{}: {} tensors, {} bytes of {} in {} file{}; beside them: {}\n", options.to, done.tensors, done.bytes,
              model::dtype_name(done.dtype), done.files, done.files == 1 ? "" : "s",
              done.companions.empty() ? "no tokenizer files, as the model's folder has none" : join(done.companions));
+  if (done.prediction_tensors > 0)
+    fmt::print("{}: {} tensors of layers for multi-token prediction are left out\n", options.to, done.prediction_tensors);
   return kExitDone;
 }
 

@@ -60,7 +60,7 @@ class GroupedQueryAttention final : public Attention {
     return rotate(normed.view({-1, heads, a_.head_dim}), c.positions_N, rope_.cosine, rope_.sine, kernels::RopeLayout::kHalves);
   }
 
-  Architecture a_;
+  const Architecture& a_;  // no copy: it holds a config.json of up to 1 MB, and there may be thousands of layers
   ParameterSet& set_;
   RopeTable rope_;
   double scale_;
@@ -132,7 +132,7 @@ class LatentAttention final : public Attention {
   }
 
   static constexpr double kInnerEps = 1e-6;
-  Architecture a_;
+  const Architecture& a_;  // no copy: it holds a config.json of up to 1 MB, and there may be thousands of layers
   ParameterSet& set_;
   RopeTable rope_;
   double scale_;

@@ -35,7 +35,7 @@ class Attention {
   virtual at::Tensor forward(const at::Tensor& x_ND, const ForwardContext& context, int64_t layer) const = 0;
 };
 
-/// `prefix` is "model.layers.3.self_attn.". Declares its parameters in `set`, which must outlive it.
+/// `prefix` is "model.layers.3.self_attn.". Declares its parameters in `set`; that and `a` must outlive it.
 std::unique_ptr<Attention> make_attention(const Architecture& a, const std::string& prefix, ParameterSet& set, const RopeTable& rope);
 
 /// MLA computed the long way, by expanding keys and values per head as in training code elsewhere. The specification of the absorbed form

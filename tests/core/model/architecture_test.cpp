@@ -194,6 +194,8 @@ TEST_CASE("DeepSeek-V3 has 671,026,419,200 parameters and activates 37.55 billio
   CHECK(static_cast<double>(a.activated_parameters()) / 1e9 == Approx(37.55).margin(0.005));
   CHECK(static_cast<double>(a.activated_parameters() - 129280 * 7168) / 1e9 == Approx(36.63).margin(0.005));
   CHECK(a.cache_floats_per_token() == 61 * 576);
+  const CausalLM shapes(a, CausalLM::ShapesOnly{}, Head::kLanguageModel);
+  CHECK(shapes.parameters().size() + 58 * 256 == 671'026'419'200);  // the rest are the routers' biases
 }
 
 TEST_CASE("parameters are counted as the model has them") {
@@ -255,6 +257,22 @@ TEST_CASE("a contradiction is refused by the name of its key, and all of them at
   CHECK_THROWS_AS(CausalLM(a, 1), InputError);
 }
 
+TEST_CASE("sizes that are each possible and together make more parameters than can be counted are refused") {
+  Architecture a = tiny("dense_tiny");
+  a.num_attention_heads = a.num_key_value_heads = a.head_dim = 1 << 16, a.hidden_size = 1 << 20;
+  a.num_hidden_layers = 512, a.max_position_embeddings = 1;  // 2^52 numbers in each of four projections: 2^63
+  const auto problems = problems_of([&] { a.check("here"); });
+  REQUIRE(problems.size() == 1);
+  CHECK_THAT(problems[0], Catch::StartsWith("here: expected sizes that make at most 281474976710656 parameters, found 92"));
+  a.num_hidden_layers = 1, a.head_dim = 1 << 10;  // 2^48 and some
+  CHECK(problems_of([&] { a.check("here"); }).size() == 1);
+  a.head_dim = 1 << 9;
+  CHECK_NOTHROW(a.check("here"));
+  a = tiny("deepseek_v3_tiny");
+  a.mlp_only_layers.assign(5, 1);
+  CHECK_THAT(problems_of([&] { a.check("here"); }).at(0), Catch::StartsWith("here: mlp_only_layers: expected at most 4 layers, found 5"));
+}
+
 TEST_CASE("a bad config.json is an input error that names file and key") {
   for (const BadConfig& bad : kBadConfigs) {
     CAPTURE(bad.fixture, bad.changes);
@@ -287,10 +305,11 @@ TEST_CASE("a config.json that was read is written with its keys, except for what
       CHECK(architecture_to_json(architecture_from_json(fixture(name, file), name)) == expected);
     }
   const json config = changed("deepseek_v3", R"({"eos_token_id": [1, 2], "torch_dtype": "bfloat16", "num_nextn_predict_layers": 1,
+      "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"},
       "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}})");
   Architecture a = architecture_from_json(config, "c");
   json expected = config;
-  expected.erase("quantization_config");
+  expected.erase("quantization_config"), expected.erase("auto_map");
   expected["torch_dtype"] = "float32", expected["num_nextn_predict_layers"] = 0;
   CHECK(architecture_to_json(a) == expected);
   a.num_hidden_layers = 3;  // not what the file says any more
@@ -351,6 +370,9 @@ TEST_CASE("layers for multi-token prediction and rotary tables are not read") {
   CHECK_FALSE(is_unread_tensor(a, "model.layers.1.mlp.gate.weight"));
   CHECK_FALSE(is_unread_tensor(a, "model.layers.3.mlp.gate.weight"));
   CHECK_FALSE(is_unread_tensor(a, "model.layers.20.mlp.gate.weight"));
+  CHECK(is_prediction_tensor(a, "model.layers.2.eh_proj.weight"));
+  for (const char* other : {"model.layers.1.eh_proj.weight", "model.layers.2", "model.layers.", "model.layers.x.w", "model.norm.weight"})
+    CHECK_FALSE(is_prediction_tensor(a, other));
 }
 
 /// config.json files of published models (data of the project), and how many parameters they have.
@@ -374,7 +396,7 @@ TEST_CASE("configs of published models are read, and written back as they were")
     const Architecture a = architecture_from_json(config, *path);
     CHECK(a.parameters() == count);
     json expected = config;
-    expected.erase("quantization_config");
+    expected.erase("quantization_config"), expected.erase("auto_map");
     expected["torch_dtype"] = "float32";
     if (expected.contains("num_nextn_predict_layers")) expected["num_nextn_predict_layers"] = 0;
     CHECK(architecture_to_json(a) == expected);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/base/stopwatch.h"
 
 namespace cohort::model {
 namespace {
@@ -48,6 +49,27 @@ TEST_CASE("parameters are views into one buffer of values and one of gradients, 
   CHECK_FALSE(set.values().requires_grad());
   set.values().fill_(3.0f);
   CHECK(set.find("bias")->value.sum().item<float>() == 18.0f);
+}
+
+TEST_CASE("shapes can be had without memory") {
+  ParameterSet set;
+  set.declare("large", {int64_t{1} << 24, int64_t{1} << 20}, Init::kNormal);
+  set.declare("small", {2, 3}, Init::kZeros);
+  set.allocate_shapes();
+  CHECK(set.size() == (int64_t{1} << 44) + 6);
+  CHECK(set.find("large")->value.sizes() == at::IntArrayRef({1 << 24, 1 << 20}));
+  CHECK(set.find("small")->value.is_meta());
+  CHECK(set.find("small")->grad.storage_offset() == int64_t{1} << 44);
+}
+
+TEST_CASE("names are found without looking at all others") {
+  const Stopwatch clock;
+  ParameterSet set;
+  for (int i = 0; i < 100'000; ++i) set.declare("model.layers." + std::to_string(i) + ".input_layernorm.weight", {1}, Init::kOnes);
+  CHECK_THROWS_AS(set.declare("model.layers.77777.input_layernorm.weight", {1}, Init::kOnes), Fault);
+  CHECK(set.find("model.layers.77777.input_layernorm.weight") == &set.all()[77'777]);
+  CHECK(set.find("model.layers.100000.input_layernorm.weight") == nullptr);
+  CHECK(clock.seconds() < 5.0);  // 5e9 comparisons took longer
 }
 
 TEST_CASE("initial values are those that were declared, and gradients are 0") {

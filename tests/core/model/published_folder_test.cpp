@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/model/weights_io.h"
@@ -61,6 +62,7 @@ TEST_CASE("an unchanged model is exported tensor for tensor, in the type it was 
       const Exported done = export_folder(scratch / "in", scratch / "out", {std::nullopt, 30'000});
       CHECK(done.dtype == dtype);
       CHECK(done.files > 1);
+      CHECK(done.prediction_tensors == 0);
       const ShardedSafetensors in(scratch / "in"), out(scratch / "out");
       REQUIRE(in.tensors().size() == out.tensors().size());
       for (const auto& [name, unused] : in.tensors()) CHECK(same(in.load(name), out.load(name)));
@@ -93,12 +95,13 @@ TEST_CASE("what was trained in fp32 is exported in the type of the model that it
 TEST_CASE("FP8 is exported in the type of config.json, without what is not read") {
   const TempDir scratch;
   const std::string source = test::golden_path("safetensors/fp8");
-  export_folder(source, scratch / "out", {});
+  const Exported done = export_folder(source, scratch / "out", {});
   const ShardedSafetensors in(source), out(scratch / "out");
   const std::string kv = "model.layers.0.self_attn.kv_a_proj_with_mqa.weight";
   CHECK(same(out.load(kv), in.load(kv).to(at::kBFloat16)));
   CHECK(out.find("model.layers.1.mlp.gate.e_score_correction_bias")->info->dtype == at::kFloat);
   CHECK(out.find("model.layers.2.enorm.weight") == nullptr);
+  CHECK(done.prediction_tensors == 2);
   const auto config = json_of(scratch / "out/config.json");
   CHECK_FALSE(config.contains("quantization_config"));
   CHECK(config.at("torch_dtype") == "bfloat16");
@@ -176,6 +179,35 @@ TEST_CASE("a source that is no whole model is refused, and nothing is left") {
   write();
   CHECK_THAT(refusal(scratch / "in", scratch / "out"), Contains("tensor 'model.norm.weight': expected in this model, found none"));
   CHECK(entries(scratch.path()) == 1);
+}
+
+TEST_CASE("a model is exported that no memory would hold") {
+  Architecture a = architecture_preset("dense_tiny");
+  a.vocab_size = 8, a.hidden_size = 8192, a.head_dim = 2048, a.num_hidden_layers = 1, a.intermediate_size = 1 << 24;
+  a.tie_word_embeddings = false;  // 412 billion parameters
+  const TempDir scratch;
+  fs::create_directory(scratch / "in");
+  auto config = architecture_to_json(a);
+  set_dtype(config, "bfloat16");
+  put(scratch / "in/config.json", config.dump());
+  auto header = nlohmann::json::object();
+  uint64_t end = 0;
+  const CausalLM shapes(a, CausalLM::ShapesOnly{}, Head::kLanguageModel);
+  for (const auto& [name, tensor] : named_tensors(shapes)) {
+    if (name == "lm_head.weight") continue;
+    const uint64_t begin = std::exchange(end, end + 2 * static_cast<uint64_t>(tensor.numel()));
+    header[name] = {{"dtype", "BF16"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, end}}};
+  }
+  // The head, which is written first, is not finite, and that is as far as this export gets.
+  header["lm_head.weight"] = {{"dtype", "BF16"}, {"shape", {8, 8192}}, {"data_offsets", {end, end + 131072}}};
+  const std::string text = header.dump();
+  const uint64_t length = text.size();
+  const fs::path file = scratch / "in/model.safetensors";
+  put(file, std::string(reinterpret_cast<const char*>(&length), sizeof length) + text);
+  fs::resize_file(file, sizeof length + length + end);  // a hole of 825 GB
+  std::ofstream(file, std::ios::binary | std::ios::app) << std::string(131072, '\xFF');
+  CHECK_THROWS_WITH(export_folder(scratch / "in", scratch / "out", {std::nullopt, uint64_t{1} << 50}),
+                    Contains("tensor 'lm_head.weight': expected finite values in bfloat16"));
 }
 
 }  // namespace

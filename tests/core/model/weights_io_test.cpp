@@ -17,12 +17,14 @@
 #include "core/model/safetensors.h"
 #include "core/model/sharded_safetensors.h"
 #include "tests/core/base/temp_dir.h"
+#include "tests/support/counted_memory.h"
 #include "tests/support/golden.h"
 
 namespace cohort::model {
 namespace {
 
 namespace fs = std::filesystem;
+using test::CountedMemory;
 using Named = std::map<std::string, at::Tensor>;
 
 const char* const kDown = "model.layers.0.mlp.down_proj.weight";
@@ -276,6 +278,42 @@ TEST_CASE("a folder without config or weights, and a config that is not JSON, ar
   CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("config.json: expected a model of the"));
   std::ofstream(folder / "config.json") << "{\"model_type\": ";
   CHECK_THROWS_AS(load_architecture(folder.path()), InputError);
+}
+
+namespace {
+
+/// A folder with a fixture's config.json after a merge patch, and one tensor.
+void write_config(const std::string& name, const std::string& changes, const std::string& folder) {
+  auto config = nlohmann::json::parse(std::ifstream(fixture(name) + "/config.json"));
+  config.merge_patch(nlohmann::json::parse(changes));
+  std::ofstream(folder + "/config.json") << config;
+  write_safetensors(folder + "/model.safetensors", {{"x", at::zeros({1})}});
+}
+
+}  // namespace
+
+TEST_CASE("a config.json that asks for far more than the files hold is refused before anything is made of it") {
+  const TempDir folder;
+  write_config("qwen3_moe", R"({"hidden_size": 1, "moe_intermediate_size": 1, "head_dim": 2, "num_attention_heads": 1,
+      "num_key_value_heads": 1, "num_experts": 65536, "num_local_experts": null, "num_hidden_layers": 60, "layer_types": null})",
+               folder.path());
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("expected a model of the 1 tensors in the safetensors files, found one of "
+                                                               "at least 11600235"));
+  write_config("qwen2_tied", R"({"hidden_size": 2, "intermediate_size": 1, "head_dim": 2, "num_attention_heads": 1,
+      "num_key_value_heads": 1, "num_hidden_layers": 10000, "layer_types": null})",
+               folder.path());
+  CHECK_THROWS_WITH(check_model_folder(folder.path()),
+                    Catch::Contains("the 1 tensors in the safetensors files, found one of at least 90000"));
+  write_config("qwen2_tied", R"({"max_position_embeddings": 16777216})", folder.path());
+  CHECK_THROWS_WITH(check_model_folder(folder.path()), Catch::Contains("config.json: max_position_embeddings: expected at most 5592405, "));
+}
+
+TEST_CASE("tensors are compared before rotary tables and parameters take memory") {
+  const TempDir folder;
+  write_config("qwen2_tied", R"({"max_position_embeddings": 2000000})", folder.path());
+  const CountedMemory counted;
+  CHECK_THROWS_WITH(load_model(folder.path()), Catch::Contains("tensor 'x': expected no such tensor in this model, found one"));
+  CHECK(counted.peak() < 1 << 20);  // the tables have 48 MB
 }
 
 }  // namespace cohort::model

@@ -1,8 +1,12 @@
 #include "kernels/sample_token/sample_token.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <numeric>
 #include <set>
 
+#include "core/base/stopwatch.h"
 #include "kernels/token_logprob/token_logprob.h"
 #include "tests/kernels/op_case.h"
 
@@ -36,6 +40,27 @@ void check_shares(const std::vector<double>& got, const std::vector<double>& wan
   }
 }
 
+/// The specification of top-k and top-p: all tokens put in order. Returns the token.
+int64_t sample_slowly(const float* logits, int64_t vocab_limit, const SampleOptions& o, double uniform) {
+  std::vector<float> weights(static_cast<size_t>(vocab_limit));
+  softmax_logits_row(logits, vocab_limit, static_cast<float>(1.0 / o.temperature), weights.data());
+  std::vector<size_t> order(weights.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return weights[a] > weights[b]; });
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  double mass = 0.0;
+  size_t kept = 0;
+  const size_t most = o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
+  while (kept < most && (kept == 0 || mass < o.top_p * total)) mass += weights[order[kept++]];
+  for (size_t i = kept; i < order.size(); ++i) weights[order[i]] = 0.0f;
+  const double target = uniform * std::accumulate(weights.begin(), weights.end(), 0.0);
+  double cumulative = 0.0;
+  size_t id = 0;
+  for (size_t i = 0; i < weights.size() && cumulative <= target; ++i)
+    if (weights[i] != 0.0f) id = i, cumulative += weights[i];
+  return static_cast<int64_t>(id);
+}
+
 }  // namespace
 
 TEST_CASE("tokens come as often as softmax says") {
@@ -66,6 +91,60 @@ TEST_CASE("top-p keeps the smallest set of likeliest tokens with that mass") {
   check_shares(shares(kLogits, {.top_p = 1e-9}), softmax(kLogits, 1.0, {2}));
   check_shares(shares(kLogits, {.top_p = 0.0}), softmax(kLogits, 1.0, {2}));  // never nothing
   check_shares(shares(kLogits, {.top_p = 0.8, .top_k = 2}), softmax(kLogits, 1.0, {2, 4}));
+}
+
+TEST_CASE("the kept tokens are those that putting all in order keeps") {
+  // From one likely token to none that stands out; with ties, within the kept ones and at their edge.
+  const at::Tensor plain = test::random_tensor({5, 5000}, 3) * at::tensor({0.01f, 0.3f, 1.0f, 4.0f, 20.0f}).unsqueeze(1);
+  const at::Tensor rows = at::cat({plain, at::round(plain), at::zeros({1, 5000})});
+  for (int64_t row = 0; row < rows.size(0); ++row)
+    for (const int64_t limit : {1, 7, 4999})
+      for (const double top_p : {0.0, 0.3, 0.95, 0.9999999, 1.0})
+        for (const int64_t top_k : {0, 1, 40, 4998, 6000})
+          for (const double uniform : {0.0, 0.37, 0.9999999999999999}) {
+            const SampleOptions options{0.6, top_p, top_k};
+            const float* logits = rows.data_ptr<float>() + row * 5000;
+            if (sample_token(logits, limit, options, uniform).id == sample_slowly(logits, limit, options, uniform)) continue;
+            FAIL("row " << row << ", " << limit << " tokens, top-p " << top_p << ", top-k " << top_k << ", at " << uniform);
+          }
+}
+
+TEST_CASE("top-p does not put a large vocabulary in order") {
+  constexpr int64_t kTokens = 151'936;
+  const at::Tensor logits = test::random_tensor({kTokens}, 4) * 3.0;
+  const SampleOptions options{0.6, 0.95, 0};
+  double slow = 1e9, fast = 1e9;
+  for (int round = 0; round < 7; ++round) {
+    const Stopwatch first;
+    const int64_t wanted = sample_slowly(logits.data_ptr<float>(), kTokens, options, 0.5);
+    slow = std::min(slow, first.seconds());
+    const Stopwatch second;
+    CHECK(sample_token(logits.data_ptr<float>(), kTokens, options, 0.5).id == wanted);
+    fast = std::min(fast, second.seconds());
+  }
+  CAPTURE(slow, fast);
+  CHECK(fast < slow / 2);
+}
+
+TEST_CASE("top-k and top-p at the size of a published vocabulary", "[.][sample_token_time]") {
+  constexpr int64_t kTokens = 151'936;
+  const at::Tensor normal = test::random_tensor({kTokens}, 4);
+  for (const double spread : {0.1, 1.0, 3.0, 5.0})
+    for (const SampleOptions& options :
+         {SampleOptions{0.6, 1.0, 0}, SampleOptions{0.6, 0.95, 0}, SampleOptions{0.6, 0.95, 20}, SampleOptions{0.6, 1.0, 50}}) {
+      const at::Tensor logits = normal * spread;
+      double slow = 1e9, fast = 1e9;
+      for (int round = 0; round < 9; ++round) {
+        const Stopwatch first;
+        sample_slowly(logits.data_ptr<float>(), kTokens, options, 0.5);
+        slow = std::min(slow, first.seconds());
+        const Stopwatch second;
+        sample_token(logits.data_ptr<float>(), kTokens, options, 0.5);
+        fast = std::min(fast, second.seconds());
+      }
+      std::printf("spread %.1f, top-p %.2f, top-k %2lld: all in order %.3f ms, sample_token %.3f ms\n", spread, options.top_p,
+                  static_cast<long long>(options.top_k), slow * 1e3, fast * 1e3);
+    }
 }
 
 TEST_CASE("temperature 0 is greedy, ties by index, whatever the uniform number") {
