@@ -3,8 +3,8 @@
 ///
 /// A prompt is encoded as one text, so that its tokens are those that a model has seen, but names of special tokens are looked for only in
 /// what the template writes: a question that contains "</think>" or "<|Assistant|>" is just text. A prompt that its template does not begin
-/// with a special token begins with what the tokenizer puts before texts: BOS (Tokenizer::begin_ids). Prompt ids and completion ids are kept
-/// apart from the start: that is the loss mask.
+/// with a special token begins with what the tokenizer puts before texts: BOS (Tokenizer::begin_ids). Prompt ids and completion ids are
+/// kept apart from the start: that is the loss mask.
 ///
 ///   name           prompt                                                        completion
 ///   r1_zero        the instructions of R1's Table 1 in our words, then           <think>…</think><answer>…</answer>

@@ -3,7 +3,11 @@
 ///
 /// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first
 /// step, the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of
-/// characters.
+/// characters. Of the folder only files inside it are read (core/base/folder.h).
+///
+/// With special tokens, what comes around a text is what the post-processor of tokenizer.json says, and add_bos_token and add_eos_token of
+/// tokenizer_config.json say nothing. So does AutoTokenizer of `transformers` 5.24, which drops both where there is a tokenizer.json; but
+/// of the class GPTNeoXTokenizer, which is that of no family here, it drops the post-processor too.
 
 #include <memory>
 #include <optional>

@@ -141,8 +141,9 @@ class ForeignMatcher final : public Matcher {
       scarce *= 4;
       const bool limited = result == PCRE2_ERROR_PARTIAL || result == PCRE2_ERROR_MATCHLIMIT;
       if (!limited || scarce > run.work || steps > kMaxSteps)
-        throw InputError(fmt::format("{}: expected a pattern that takes at most {} steps for each byte of a text, found one that takes more: {}",
-                                     where_, kWorkPerByte, message_of(result)));
+        throw InputError(
+            fmt::format("{}: expected a pattern that takes at most {} steps for each byte of a text, found one that takes more: {}", where_,
+                        kWorkPerByte, message_of(result)));
       run.work -= scarce;
     }
   }

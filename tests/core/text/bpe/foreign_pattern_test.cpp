@@ -39,6 +39,7 @@ TEST_CASE("matches of foreign patterns may be long, and look far behind their en
 TEST_CASE("a foreign pattern may not take more work than a text is worth", "[text][bpe]") {
   for (const char* pattern : {"(?:a|a){1,22}(?:b|c)", "(?:a+)+b", "a*+b", "[\\s\\S]*+(?!)"}) {
     INFO(pattern);
-    CHECK_THROWS_WITH(matches(pattern, std::string(20'000, 'a')), Catch::Contains("t.json: expected a pattern that takes at most 1024 steps"));
+    CHECK_THROWS_WITH(matches(pattern, std::string(20'000, 'a')),
+                      Catch::Contains("t.json: expected a pattern that takes at most 1024 steps"));
   }
 }

@@ -59,7 +59,8 @@ TEST_CASE("a chat template outside the model's folder is not read", "[text][chat
   write(elsewhere, "secret", "BEGIN PRIVATE KEY");
   for (const char* file : {"tokenizer_config.json", "chat_template.jinja"}) {
     std::filesystem::create_symlink(elsewhere / "secret", folder / file);
-    CHECK_THROWS_WITH(load_chat_template(folder.path()), Catch::Contains(std::string(file) + ": expected a readable file inside the folder"));
+    CHECK_THROWS_WITH(load_chat_template(folder.path()),
+                      Catch::Contains(std::string(file) + ": expected a readable file inside the folder"));
   }
 }
 
