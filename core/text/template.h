@@ -1,9 +1,10 @@
 #pragma once
 /// How a question becomes a prompt, and what a completion of that prompt must look like.
 ///
-/// A prompt is put together from token ids: special tokens by id, text by encode(). It is never made by tokenising a rendered string,
-/// so a question that contains "</think>" or "<|Assistant|>" is just text. Prompt ids and completion ids are kept apart from the start:
-/// that is the loss mask.
+/// A prompt is encoded as one text, so that its tokens are those that a model has seen, but names of special tokens are looked for only in
+/// what the template writes: a question that contains "</think>" or "<|Assistant|>" is just text. A prompt that its template does not begin
+/// with a special token begins with what the tokenizer puts before texts: BOS (Tokenizer::begin_ids). Prompt ids and completion ids are
+/// kept apart from the start: that is the loss mask.
 ///
 ///   name           prompt                                                        completion
 ///   r1_zero        the instructions of R1's Table 1 in our words, then           <think>…</think><answer>…</answer>
@@ -12,7 +13,7 @@
 ///   chat           <|begin|><|User|>{q}<|Assistant|>                             <think>\n…\n</think>\n{answer}
 ///   chat_think     the same, then <think>\n (R1's template of February 2025)     …\n</think>\n{answer}
 ///   plain          {q}                                                           {answer}
-///   model          the conversation as the model's own chat template writes it   {answer}
+///   model          the conversation as the model's own chat template writes it   {answer}, behind the thought of a model that thinks
 ///   model_boxed    the same                                                      reasoning that ends in \boxed{answer}
 ///   model_gsm8k    the same                                                      reasoning, then a line "#### answer" (GSM8K's form)
 ///   model_think    the same                                                      <think>…</think>{answer}; without the opening tag where
@@ -88,9 +89,8 @@ enum class ThinkTag {
 
 struct TemplatePart {
   enum class Kind {
-    kText,     ///< encode()
+    kText,     ///< tags in it are special tokens where the tokenizer has them, otherwise text
     kSpecial,  ///< must be a special token of the tokenizer
-    kTag,      ///< the special token where the tokenizer has one, otherwise the tag's text
   };
   Kind kind;
   std::string text;
@@ -140,8 +140,9 @@ bool is_template(std::string_view name);
 /// tokenizer has no chat template, or one that cannot be used.
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer);
 
-/// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
-void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
+/// What follows the last </think>. Nothing where a thought is not closed: the last <think>, or that of the prompt (`opens_think`). Without
+/// any tag the whole completion.
+std::string_view behind_thought(std::string_view completion, bool opens_think);
 
 /// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives
 /// the bare question. InputError for another name.
@@ -154,7 +155,7 @@ struct Parsed {
   std::string think;
   /// Likewise, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a closing think tag before it,
   /// with kBoxed the last box (core/text/boxed.h, as in a ground truth), with kHashes what follows the last "####" on its line. So a
-  /// completion without them has no answer.
+  /// completion without them has no answer. With kText, which has no place for a thought, what behind_thought() leaves.
   std::string answer;
 };
 

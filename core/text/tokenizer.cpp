@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 #include "core/text/bpe/bpe_tokenizer.h"
@@ -100,6 +101,7 @@ std::vector<int32_t> Tokenizer::encode_with_tokens_where(std::string_view text, 
     return std::find(first, last, false) == last;
   };
   for (size_t i = 0; i < text.size(); ++i) {
+    if (!open[i]) continue;
     const std::pair<std::string, int32_t>* longest = nullptr;
     for (const auto& name : table_.names)
       if (is_at(name.first, i) && (longest == nullptr || name.first.size() > longest->first.size())) longest = &name;
@@ -201,11 +203,11 @@ bool has_tokenizer(const std::string& folder) {
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/" + kTokenizerFile;
-  std::error_code ignored;
   if (!has_tokenizer(folder))
     throw InputError(fmt::format("{}: expected {} or {}, found neither", folder, kPublishedTokenizerFile, kTokenizerFile));
-  if (!std::filesystem::exists(path, ignored)) return bpe::load_bpe_tokenizer(folder);
-  const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
+  const Folder files(folder);
+  if (!files.has(kTokenizerFile)) return bpe::load_bpe_tokenizer(folder);
+  const nlohmann::json object = parse_json(files.read(kTokenizerFile, 1 << 16), path);
   if (!object.is_object()) throw InputError(path + ": expected an object, found " + object.type_name());
   TokenizerConfig config;
   config.type = require_string(object, "type", path);

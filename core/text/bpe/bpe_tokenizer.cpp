@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
@@ -43,6 +43,11 @@ TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   table.end_ids = roles.end_ids;
   table.begin_id = roles.begin_id, table.pad_id = roles.pad_id;
   return table;
+}
+
+std::vector<int32_t> begin_ids_of(const TokenRoles& roles, const std::vector<int32_t>& before) {
+  if (!roles.adds_begin) return before;
+  return *roles.adds_begin ? std::vector<int32_t>{roles.begin_id.value()} : std::vector<int32_t>{};
 }
 
 uint64_t hash_of(std::string_view bytes) {
@@ -146,8 +151,7 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
       behind_(std::move(parsed.behind)),
       trims_offsets_(parsed.trims_offsets),
       keeps_prefix_space_(parsed.keeps_prefix_space),
-      adds_begin_(roles.adds_begin.value_or(!before_.empty())),
-      adds_end_(roles.adds_end.value_or(!behind_.empty())) {
+      begin_ids_(begin_ids_of(roles, before_)) {
   for (const bool special : {true, false})  // of two with the same text, `tokenizers` takes the special one
     for (const AddedToken& token : parsed.added_tokens) {
       if (token.special != special) continue;
@@ -157,6 +161,7 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
         raw_finder_.add(token.content, token);
       }
     }
+  raw_finder_.finish(), normalized_finder_.finish();
   if (parsed.ignore_merges) index_whole_words(parsed.whole_words);
 }
 
@@ -332,14 +337,11 @@ ChatSource load_chat(const std::string& folder) {
 }  // namespace
 
 std::unique_ptr<BpeTokenizer> load_bpe_tokenizer(const std::string& folder) {
-  const auto optional_file = [&](const char* name) {
-    std::error_code ignored;
-    const std::string path = folder + "/" + name;
-    return std::filesystem::exists(path, ignored) ? read_file(path, kMaxConfigBytes) : std::string();
-  };
-  const std::string path = folder + "/" + kPublishedTokenizerFile;
+  const Folder opened(folder);
+  const auto optional_file = [&](const char* name) { return opened.has(name) ? opened.read(name, kMaxConfigBytes) : std::string(); };
+  const std::string path = opened.place(kPublishedTokenizerFile);
   PublishedFiles files;
-  files.tokenizer = read_file(path, kMaxTokenizerBytes);
+  files.tokenizer = opened.read(kPublishedTokenizerFile, kMaxTokenizerBytes);
   files.tokenizer_config = optional_file(kConfigName);
   files.generation_config = optional_file(kGenerationName);
   files.chat_template = optional_file(kChatName);

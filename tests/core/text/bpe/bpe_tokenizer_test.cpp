@@ -1,6 +1,7 @@
 #include "core/text/bpe/bpe_tokenizer.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -143,10 +144,10 @@ TEST_CASE("ends come from the tokenizer's and the generation's configuration", "
   CHECK_FALSE(tokenizer->is_end(1));
   CHECK(tokenizer->bos_id() == 6);
   CHECK(tokenizer->pad_id() == 4);
-  CHECK(tokenizer->adds_begin());
-  CHECK_FALSE(tokenizer->adds_end());
+  CHECK(tokenizer->begin_ids() == std::vector<int32_t>{6});
 
   const auto bare = load(small());
+  CHECK(bare->begin_ids().empty());
   CHECK(bare->end_ids().empty());
   CHECK_THROWS_AS(bare->end_id(), InputError);
   CHECK_FALSE(bare->bos_id().has_value());
@@ -183,6 +184,24 @@ TEST_CASE("a published tokenizer is written as it was read", "[text][bpe]") {
   CHECK(load_tokenizer(copy.path())->to_json() == loaded->to_json());
   write(copy, kTokenizerFile, ByteTokenizer().to_json().dump());
   CHECK(load_tokenizer(copy.path())->vocabulary_size() == 272);  // cohort's own file counts
+}
+
+TEST_CASE("files of a tokenizer outside its folder are not read", "[text][bpe]") {
+  const TempDir elsewhere;
+  write(elsewhere, "file", small().dump());
+  for (const char* file :
+       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json", "chat_template.jinja", kTokenizerFile}) {
+    INFO(file);
+    const TempDir folder;
+    write(folder, "tokenizer.json", small().dump());
+    std::filesystem::remove(folder / file);
+    std::filesystem::create_symlink(elsewhere / "file", folder / file);
+    CHECK_THROWS_WITH(load_tokenizer(folder.path()), Catch::Contains(std::string(file) + ": expected a readable file inside the folder"));
+  }
+  const TempDir folder;  // a link within it is fine
+  write(folder, "own.json", small().dump());
+  std::filesystem::create_symlink("own.json", folder / "tokenizer.json");
+  CHECK(load_tokenizer(folder.path())->vocabulary_size() == 7);
 }
 
 TEST_CASE("the published tokenizers give the ids that are known", "[text][bpe]") {
