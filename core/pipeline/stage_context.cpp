@@ -45,8 +45,8 @@ data::QuestionSet StageContext::questions(const data::DataConfig& data, const te
                                           uint64_t seed_offset) const {
   data::QuestionSet questions(data, seed() + seed_offset, data::prompt_length(prompt_template, tokenizer));
   if (team.leads() && data.from_files()) {
-    log_info("{}: {} questions of {}; {} left out as too long, {} as bad rows", stage.name, questions.rows(),
-             join(data.paths()), questions.long_rows(), questions.bad_rows());
+    log_info("{}: {} questions of {}; {} left out as too long, {} as bad rows", stage.name, questions.rows(), join(data.paths()),
+             questions.long_rows(), questions.bad_rows());
     for (const std::string& problem : questions.problems()) log_warn("{}: left out: {}", stage.name, problem);
   }
   return questions;
