@@ -46,15 +46,15 @@ TEST_CASE("what strict JSON refuses is named with its place") {
   CHECK(problem_of("[-9223372036854775808]") == "no problem");
 }
 
-TEST_CASE("an object of many keys takes no longer than its text, in the order of the text too") {
-  constexpr int kKeys = 60'000;
+TEST_CASE("an object of many keys takes no longer in the order of its text") {
+  constexpr int kKeys = 150'000;
   std::string text = "{";
   for (int i = kKeys; i > 0; --i) text += "\"key" + std::to_string(i) + "\":" + std::to_string(i) + ",";
   const std::clock_t begin = std::clock();
   const nlohmann::ordered_json value = parse_ordered_json(text + "\"last\":{\"key1\":0}}", "test");
-  CHECK(std::clock() - begin < 2 * CLOCKS_PER_SEC);  // comparing every key with every other one takes ten times as long
+  CHECK(std::clock() - begin < 2 * CLOCKS_PER_SEC);  // comparing every key with every other one takes many times as long
   CHECK(value.size() == kKeys + 1);
-  CHECK(value.begin().key() == "key60000");
+  CHECK(value.begin().key() == "key150000");
   CHECK(value["last"]["key1"] == 0);
   CHECK_THROWS_WITH(parse_ordered_json(text + "\"key7\":0}", "test"), Contains("'key7' again"));
 }
