@@ -4,13 +4,19 @@
 #include <filesystem>
 
 #include "core/base/error.h"
+#include "core/base/utf8.h"
 
 namespace cohort::launcher {
 
-std::string for_screen(std::string text) {
-  for (char& c : text)
-    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7f) c = '?';
-  return text;
+std::string for_screen(std::string_view text) {
+  std::string shown;
+  for (size_t i = 0; i < text.size();) {
+    const Character c = character_at(text, i);
+    const bool control = (c.code < 0x20 && c.code != '\n' && c.code != '\t') || (c.code >= 0x7F && c.code < 0xA0);
+    shown += control ? "?" : text.substr(i, c.length);
+    i += c.length;
+  }
+  return shown;
 }
 
 LineWriter::LineWriter(const std::string& path) : path_(path) {

@@ -9,8 +9,9 @@
 
 namespace cohort::launcher {
 
-/// What a model or a row says must not speak to the terminal: control characters other than newline and tab are shown as "?".
-std::string for_screen(std::string text);
+/// What a model or a row says must not speak to the terminal: control characters other than newline and tab, also those of 8 bits (U+0080
+/// to U+009F), are shown as "?".
+std::string for_screen(std::string_view text);
 
 /// Lines as they come: on standard output, or in a file that takes its name once it is whole.
 class LineWriter {

@@ -109,23 +109,6 @@ TEST_CASE("the kept tokens are those that putting all in order keeps") {
           }
 }
 
-TEST_CASE("top-p does not put a large vocabulary in order") {
-  constexpr int64_t kTokens = 151'936;
-  const at::Tensor logits = test::random_tensor({kTokens}, 4) * 3.0;
-  const SampleOptions options{0.6, 0.95, 0};
-  double slow = 1e9, fast = 1e9;
-  for (int round = 0; round < 7; ++round) {
-    const Stopwatch first;
-    const int64_t wanted = sample_slowly(logits.data_ptr<float>(), kTokens, options, 0.5);
-    slow = std::min(slow, first.seconds());
-    const Stopwatch second;
-    CHECK(sample_token(logits.data_ptr<float>(), kTokens, options, 0.5).id == wanted);
-    fast = std::min(fast, second.seconds());
-  }
-  CAPTURE(slow, fast);
-  CHECK(fast < slow / 2);
-}
-
 TEST_CASE("top-k and top-p at the size of a published vocabulary", "[.][sample_token_time]") {
   constexpr int64_t kTokens = 151'936;
   const at::Tensor normal = test::random_tensor({kTokens}, 4);
