@@ -42,6 +42,7 @@ size_t space_behind(std::string_view text, size_t end) {
 }  // namespace
 
 uint32_t TokenFinder::child(uint32_t node, uint8_t byte) const {
+  if (node == 0) return root_children_[byte];
   uint32_t next = nodes_[node].first_child;
   while (next != 0 && nodes_[next].byte != byte) next = nodes_[next].next_sibling;
   return next;
@@ -49,50 +50,66 @@ uint32_t TokenFinder::child(uint32_t node, uint8_t byte) const {
 
 void TokenFinder::add(std::string_view text, const AddedToken& token) {
   uint32_t node = 0;
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
+  for (size_t i = text.size(); i-- > 0;) {
+    const auto byte = static_cast<uint8_t>(text[i]);
     uint32_t next = child(node, byte);
     if (next == 0) {
       next = static_cast<uint32_t>(nodes_.size());
-      nodes_.push_back({.first_child = 0, .next_sibling = nodes_[node].first_child, .byte = byte, .token = -1});
+      nodes_.push_back({.next_sibling = nodes_[node].first_child, .byte = byte});
       nodes_[node].first_child = next;
+      if (node == 0) root_children_[byte] = next;
     }
     node = next;
   }
   if (nodes_[node].token >= 0) return;
   nodes_[node].token = static_cast<int32_t>(flags_.size());
-  flags_.push_back({token.id, token.single_word, token.lstrip, token.rstrip});
-  begins_[static_cast<uint8_t>(text[0])] = true;
+  flags_.push_back({token.id, static_cast<uint32_t>(text.size()), token.single_word, token.lstrip, token.rstrip});
 }
 
-TokenFinder::Match TokenFinder::longest_at(std::string_view text, size_t begin, const std::vector<bool>* open) const {
-  Match best{begin, -1};
-  uint32_t node = 0;
-  for (size_t i = begin; i < text.size() && (open == nullptr || (*open)[i]); ++i) {
-    node = child(node, static_cast<uint8_t>(text[i]));
-    if (node == 0) break;
-    if (nodes_[node].token >= 0) best = {i + 1, nodes_[node].token};
+void TokenFinder::finish() {
+  std::vector<uint32_t> order = {0};  // the shorter first, as they are the suffixes of the longer
+  for (size_t i = 0; i < order.size(); ++i)
+    for (uint32_t next = nodes_[order[i]].first_child; next != 0; next = nodes_[next].next_sibling) {
+      order.push_back(next);
+      Node& node = nodes_[next];
+      node.fallback = order[i] == 0 ? 0 : step(nodes_[order[i]].fallback, node.byte);
+      if (node.token < 0) node.token = nodes_[node.fallback].token;
+    }
+}
+
+uint32_t TokenFinder::step(uint32_t node, uint8_t byte) const {
+  uint32_t next = child(node, byte);
+  while (next == 0 && node != 0) {
+    node = nodes_[node].fallback;
+    next = child(node, byte);
   }
-  return best;
+  return next;
 }
 
 std::vector<Segment> TokenFinder::find(std::string_view text, const std::vector<bool>* open) const {
+  struct Match {
+    size_t begin;
+    int32_t token;
+  };
+  std::vector<Match> longest;  // where a token begins, from the end of the text
+  uint32_t node = 0;
+  for (size_t i = text.size(); i-- > 0;) {
+    node = open == nullptr || (*open)[i] ? step(node, static_cast<uint8_t>(text[i])) : 0;
+    if (nodes_[node].token >= 0) longest.push_back({i, nodes_[node].token});
+  }
   std::vector<Segment> segments;
+  size_t behind = 0;    // the last token that was found
   size_t done = 0;      // the end of the last segment
   size_t stripped = 0;  // behind what rstrip took: white space up to there need not be read again
   const auto add = [&](int32_t id, size_t begin, size_t end) {
     segments.push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
     done = end;
   };
-  for (size_t i = 0; i < text.size();) {
-    const Match match = begins_[static_cast<uint8_t>(text[i])] ? longest_at(text, i, open) : Match{i, -1};
-    if (match.token < 0) {
-      ++i;
-      continue;
-    }
-    const Flags& flags = flags_[static_cast<size_t>(match.token)];
-    size_t begin = i, end = match.end;
-    i = match.end;
+  for (auto match = longest.rbegin(); match != longest.rend(); ++match) {
+    if (match->begin < behind) continue;
+    const Flags& flags = flags_[static_cast<size_t>(match->token)];
+    size_t begin = match->begin, end = begin + flags.length;
+    behind = end;
     if (flags.single_word && touches_word(text, begin, end)) continue;
     if (flags.lstrip) begin = std::max(space_before(text, begin, done), done);
     if (flags.rstrip) end = stripped = space_behind(text, std::max(end, stripped));

@@ -24,13 +24,16 @@ struct Segment {
   uint32_t begin, end;
 };
 
-/// Finds the leftmost of all tokens, of those that begin there the longest, and goes on behind it. Immutable and safe to share between
-/// threads. Time: the length of the text by that of the longest token at worst.
+/// Finds the leftmost of all tokens, of those that begin there the longest, and goes on behind it. Immutable after finish() and safe to
+/// share between threads. Time is linear in the text, however long the tokens are (Aho and Corasick, CACM 18/6, 1975, over the reversed
+/// text: there all tokens that begin at a byte end at it).
 class TokenFinder {
  public:
   TokenFinder() : nodes_(1) {}
   /// `text` is what is looked for, which is not empty; of two tokens with the same text the first counts.
   void add(std::string_view text, const AddedToken& token);
+  /// After the last add(), before find().
+  void finish();
   bool empty() const { return flags_.empty(); }
 
   /// The whole text in order; segments of text are not empty. A token that takes white space may overlap the one before it. With `open`, as
@@ -41,23 +44,21 @@ class TokenFinder {
   struct Node {
     uint32_t first_child = 0, next_sibling = 0;  // 0: none, as the root is neither
     uint8_t byte = 0;
-    int32_t token = -1;  // index into flags_
+    int32_t token = -1;     // index into flags_: the longest that ends here; -1: none
+    uint32_t fallback = 0;  // the node of the longest proper suffix that is one
   };
   struct Flags {
     int32_t id;
+    uint32_t length;
     bool single_word, lstrip, rstrip;
-  };
-  struct Match {
-    size_t end;
-    int32_t token;  // -1: none
   };
 
   uint32_t child(uint32_t node, uint8_t byte) const;
-  Match longest_at(std::string_view text, size_t begin, const std::vector<bool>* open) const;
+  uint32_t step(uint32_t node, uint8_t byte) const;
 
-  std::vector<Node> nodes_;
+  std::vector<Node> nodes_;  // of the tokens written backwards
   std::vector<Flags> flags_;
-  bool begins_[256] = {};  // with this byte a token may begin
+  uint32_t root_children_[256] = {};
 };
 
 }  // namespace cohort::text::bpe

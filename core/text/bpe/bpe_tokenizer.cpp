@@ -156,6 +156,7 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
         raw_finder_.add(token.content, token);
       }
     }
+  raw_finder_.finish(), normalized_finder_.finish();
   if (parsed.ignore_merges) index_whole_words(parsed.whole_words);
 }
 

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
@@ -13,9 +15,12 @@ namespace cohort::text::bpe {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 16384;
-constexpr uint32_t kMaxSteps = 10'000'000;      // of one match: about a second
 constexpr uint32_t kMaxDepth = 100'000;         // backtracking points held at a time
 constexpr uint32_t kMaxHeapKibibytes = 65'536;  // for them
+// A match at one place is tried with so many steps within so many bytes of text. One that needs more pays for it: a step or a byte of work.
+constexpr uint64_t kFreeSteps = 256, kFreeBytes = 256;
+constexpr uint64_t kWorkPerByte = 256;  // for a byte of the whole text
+constexpr uint64_t kMaxSteps = uint64_t{1} << 24;
 
 struct FreePattern {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
@@ -64,12 +69,12 @@ class ForeignMatcher final : public Matcher {
   ForeignMatcher(const std::string& pattern, const std::string& where) : where_(where) {
     int error = 0;
     PCRE2_SIZE position = 0;
-    const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;  // Oniguruma's ^ and $ stand at every line
+    // Oniguruma's ^ and $ stand at every line. What PCRE2 looks up before it starts is not right for each pattern: (?=b).*b on "b".
+    const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_START_OPTIMIZE;
     code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &position, nullptr));
     if (!code_)
       throw InputError(fmt::format("{}: expected a regular expression, found at byte {}: {}", where, position, message_of(error)));
     limits_.reset(pcre2_match_context_create(nullptr));
-    pcre2_set_match_limit(limits_.get(), kMaxSteps);
     pcre2_set_depth_limit(limits_.get(), kMaxDepth);
     pcre2_set_heap_limit(limits_.get(), kMaxHeapKibibytes);
   }
@@ -87,37 +92,62 @@ class ForeignMatcher final : public Matcher {
   }
 
  private:
+  /// Matching of one text.
+  struct Run {
+    std::string_view text;
+    uint64_t work;  // that may still be done
+    std::unique_ptr<pcre2_match_data, FreePattern> data;
+    std::unique_ptr<pcre2_match_context, FreePattern> limits;
+  };
+
   /// Parts of valid UTF-8 that stands at `shift`.
   void find_in(std::string_view text, size_t shift, std::vector<Part>& parts) const {
-    const std::unique_ptr<pcre2_match_data, FreePattern> data(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
+    Run run{text, kWorkPerByte * text.size(), nullptr, nullptr};
+    run.data.reset(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
+    run.limits.reset(pcre2_match_context_copy(limits_.get()));
     const auto add = [&](size_t begin, size_t end, bool matches) {
       parts.push_back({static_cast<uint32_t>(shift + begin), static_cast<uint32_t>(shift + end), matches});
     };
-    size_t from = 0, gap = 0;
+    size_t begin = 0, gap = 0;
     bool any = false;
-    while (from <= text.size() && match(text, from, data.get())) {
-      const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data.get());
-      const size_t begin = found[0], end = found[1];
-      if (begin == end && any && begin == gap) {  // an empty match right behind the last one does not count
-        from += from < text.size() ? character_at(text, from).length : 1;
+    while (begin <= text.size()) {
+      const bool found = match_at(begin, run);
+      const size_t end = found ? pcre2_get_ovector_pointer(run.data.get())[1] : begin;
+      if (!found || (begin == end && any && begin == gap)) {  // an empty match right behind the last one does not count
+        begin += begin < text.size() ? character_at(text, begin).length : 1;
         continue;
       }
       if (gap != begin) add(gap, begin, false);
       add(begin, end, true);
-      from = gap = end;
+      begin = gap = end;
       any = true;
     }
     if (gap != text.size()) add(gap, text.size(), false);
   }
 
-  bool match(std::string_view text, size_t from, pcre2_match_data* data) const {
-    const int result =
-        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK, data, limits_.get());
-    if (result == PCRE2_ERROR_NOMATCH) return false;
-    if (result < 0)
-      throw InputError(fmt::format("{}: expected a pattern that ends in {} steps on each text, found one that does not: {}", where_,
-                                   kMaxSteps, message_of(result)));
-    return true;
+  /// PCRE2 counts the steps of each place anew, and not at all how far it looks. So a match is tried with little of both, and with more as
+  /// long as the whole text has work left. A try that does not come to the end of its stretch of text has the result of the whole text.
+  bool match_at(size_t begin, Run& run) const {
+    const std::string_view text = run.text;
+    uint64_t steps = kFreeSteps, bytes = kFreeBytes;
+    while (true) {
+      size_t end = std::min<uint64_t>(begin + bytes, text.size());
+      // Not inside a character, nor behind the end of a line: ^ holds there in a text that goes on, and not in one that ends.
+      while (end < text.size() && ((static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u || text[end - 1] == '\n')) ++end;
+      pcre2_set_match_limit(run.limits.get(), static_cast<uint32_t>(steps));
+      const uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED | (end < text.size() ? PCRE2_PARTIAL_HARD : 0);
+      const int result =
+          pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), end, begin, options, run.data.get(), run.limits.get());
+      if (result >= 0 || result == PCRE2_ERROR_NOMATCH) return result >= 0;
+      uint64_t& scarce = result == PCRE2_ERROR_PARTIAL ? bytes : steps;
+      scarce *= 4;
+      const bool limited = result == PCRE2_ERROR_PARTIAL || result == PCRE2_ERROR_MATCHLIMIT;
+      if (!limited || scarce > run.work || steps > kMaxSteps)
+        throw InputError(
+            fmt::format("{}: expected a pattern that takes at most {} steps for each byte of a text, found one that takes more: {}", where_,
+                        kWorkPerByte, message_of(result)));
+      run.work -= scarce;
+    }
   }
 
   std::string where_;
