@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
@@ -16,6 +16,8 @@
 
 namespace cohort::launcher {
 namespace {
+
+constexpr const char* kAbout = "cohort_model.json";
 
 bool has_file(const std::string& folder, const char* name) { return std::filesystem::exists(folder + "/" + name); }
 
@@ -46,9 +48,9 @@ std::optional<text::PromptTemplate> published_prompt_template(const std::string&
 }  // namespace
 
 text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
-  const std::string path = folder + "/cohort_model.json";
-  if (has_file(folder, "cohort_model.json")) {
-    const text::PromptConfig own = text::prompt_from_json(parse_json(read_file(path, 1 << 20), path), path);
+  const std::string path = folder + "/" + kAbout;
+  if (has_file(folder, kAbout)) {
+    const text::PromptConfig own = text::prompt_from_json(parse_json(Folder(folder).read(kAbout, 1 << 20), path), path);
     if (template_name.empty() || template_name == own.name) return own;
   }
   text::PromptConfig prompt;
@@ -79,7 +81,7 @@ ModelFolder load_published_folder(const std::string& folder, const std::string& 
   ModelFolder result;
   if (with_tokenizer && (!template_name.empty() || text::has_tokenizer(folder))) result.tokenizer = text::load_tokenizer(folder);
   if (result.tokenizer) {
-    const bool named = !template_name.empty() || has_file(folder, "cohort_model.json");
+    const bool named = !template_name.empty() || has_file(folder, kAbout);
     result.prompt_template = named ? prompt_template_of(folder_prompt(folder, template_name), *result.tokenizer)
                                    : published_prompt_template(folder, *result.tokenizer);
   }

@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 
@@ -17,9 +16,10 @@ namespace {
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr const char* kKey = "eos_token_id";
 
-std::vector<int32_t> end_tokens_of(const std::string& path, int64_t vocab_size) {
-  if (!std::filesystem::exists(path)) return {};
-  const nlohmann::json config = parse_json(read_file(path, kMaxConfigBytes), path);
+std::vector<int32_t> end_tokens_of(const Folder& folder, const char* name, int64_t vocab_size) {
+  if (!folder.has(name)) return {};
+  const std::string path = folder.place(name);
+  const nlohmann::json config = parse_json(folder.read(name, kMaxConfigBytes), path);
   if (!config.is_object()) throw InputError(path + ": expected an object");
   if (!config.contains(kKey) || config.at(kKey).is_null()) return {};
   const nlohmann::json& found = config.at(kKey);
@@ -37,8 +37,9 @@ std::vector<int32_t> end_tokens_of(const std::string& path, int64_t vocab_size) 
 }  // namespace
 
 std::vector<int32_t> read_end_tokens(const std::string& folder, int64_t vocab_size) {
-  std::vector<int32_t> ids = end_tokens_of(folder + "/generation_config.json", vocab_size);
-  return ids.empty() ? end_tokens_of(folder + "/config.json", vocab_size) : ids;
+  const Folder files(folder);
+  std::vector<int32_t> ids = end_tokens_of(files, "generation_config.json", vocab_size);
+  return ids.empty() ? end_tokens_of(files, "config.json", vocab_size) : ids;
 }
 
 }  // namespace cohort::model

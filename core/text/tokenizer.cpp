@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 #include "core/text/bpe/bpe_tokenizer.h"
@@ -201,11 +202,11 @@ bool has_tokenizer(const std::string& folder) {
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/" + kTokenizerFile;
-  std::error_code ignored;
   if (!has_tokenizer(folder))
     throw InputError(fmt::format("{}: expected {} or {}, found neither", folder, kPublishedTokenizerFile, kTokenizerFile));
-  if (!std::filesystem::exists(path, ignored)) return bpe::load_bpe_tokenizer(folder);
-  const nlohmann::json object = parse_json(read_file(path, 1 << 16), path);
+  const Folder files(folder);
+  if (!files.has(kTokenizerFile)) return bpe::load_bpe_tokenizer(folder);
+  const nlohmann::json object = parse_json(files.read(kTokenizerFile, 1 << 16), path);
   if (!object.is_object()) throw InputError(path + ": expected an object, found " + object.type_name());
   TokenizerConfig config;
   config.type = require_string(object, "type", path);

@@ -1,6 +1,7 @@
 #include "launcher/model_folder.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -52,6 +53,13 @@ TEST_CASE("folders that are not whole are refused") {
   CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json: template: expected the name"));
   write_folder(folder, 100, R"({"template": "plain"})");
   CHECK_THAT(problem_with(folder), Catch::Contains("expected a model for the tokenizer's 272 tokens, found 100"));
+}
+
+TEST_CASE("a cohort_model.json outside the folder is not read") {
+  const TempDir folder, elsewhere;
+  std::ofstream(elsewhere / "about.json") << R"({"template": "chat"})";
+  std::filesystem::create_symlink(elsewhere / "about.json", folder / "cohort_model.json");
+  CHECK_THROWS_WITH(folder_prompt(folder.path(), ""), Catch::Contains("cohort_model.json: expected a readable file inside the folder"));
 }
 
 /// A published model has no cohort_model.json.

@@ -100,6 +100,8 @@ TEST_CASE("tokenize: text to ids and back, in order") {
     CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", bad.c_str(), "--decode"}) == 2);
   }
   CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str(), "--output", texts.c_str()}) == 2);
+  std::filesystem::create_symlink("/etc/hostname", folder / "chat_template.jinja");
+  CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str(), "--output", none.c_str()}) == 2);
   std::ofstream(folder / "tokenizer.json") << std::string(1'000'000, '[');
   CHECK(run({"tokenize", "--model", folder.path().c_str(), "--input", texts.c_str()}) == 2);
 }

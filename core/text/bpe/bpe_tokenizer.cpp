@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/text_util.h"
@@ -332,14 +332,11 @@ ChatSource load_chat(const std::string& folder) {
 }  // namespace
 
 std::unique_ptr<BpeTokenizer> load_bpe_tokenizer(const std::string& folder) {
-  const auto optional_file = [&](const char* name) {
-    std::error_code ignored;
-    const std::string path = folder + "/" + name;
-    return std::filesystem::exists(path, ignored) ? read_file(path, kMaxConfigBytes) : std::string();
-  };
-  const std::string path = folder + "/" + kPublishedTokenizerFile;
+  const Folder opened(folder);
+  const auto optional_file = [&](const char* name) { return opened.has(name) ? opened.read(name, kMaxConfigBytes) : std::string(); };
+  const std::string path = opened.place(kPublishedTokenizerFile);
   PublishedFiles files;
-  files.tokenizer = read_file(path, kMaxTokenizerBytes);
+  files.tokenizer = opened.read(kPublishedTokenizerFile, kMaxTokenizerBytes);
   files.tokenizer_config = optional_file(kConfigName);
   files.generation_config = optional_file(kGenerationName);
   files.chat_template = optional_file(kChatName);

@@ -3,7 +3,7 @@
 ///
 /// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first
 /// step, the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of
-/// characters.
+/// characters. Of the folder only files inside it are read (core/base/folder.h).
 
 #include <memory>
 #include <optional>

@@ -2,10 +2,8 @@
 
 #include <fmt/core.h>
 
-#include <filesystem>
-
 #include "core/base/error.h"
-#include "core/base/file.h"
+#include "core/base/folder.h"
 #include "core/base/json.h"
 #include "core/base/text_util.h"
 #include "core/text/chat/jinja_template.h"
@@ -16,6 +14,8 @@ namespace {
 
 constexpr uint64_t kMaxTemplateBytes = uint64_t{1} << 20;
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 24;
+constexpr const char* kOwnFile = "chat_template.jinja";
+constexpr const char* kConfig = "tokenizer_config.json";
 
 using nlohmann::json;
 
@@ -33,8 +33,9 @@ const json& default_of(const json& list, const std::string& where) {
   throw InputError(where + ": expected a template with the name \"default\" in the list, found none");
 }
 
-std::unique_ptr<ChatTemplate> from_config(const std::string& path) {
-  const json config = parse_json(read_file(path, kMaxConfigBytes), path);
+std::unique_ptr<ChatTemplate> from_config(const Folder& folder) {
+  const std::string path = folder.place(kConfig);
+  const json config = parse_json(folder.read(kConfig, kMaxConfigBytes), path);
   if (!config.is_object()) fail(path, "an object", config);
   const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null()) return nullptr;
@@ -56,10 +57,9 @@ std::unique_ptr<ChatTemplate> make_chat_template(std::string_view source, const 
 }
 
 std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder) {
-  std::error_code ignored;
-  const std::string own_file = folder + "/chat_template.jinja", config = folder + "/tokenizer_config.json";
-  if (std::filesystem::exists(own_file, ignored)) return make_chat_template(read_file(own_file, kMaxTemplateBytes), own_file);
-  return std::filesystem::exists(config, ignored) ? from_config(config) : nullptr;
+  const Folder files(folder);
+  if (files.has(kOwnFile)) return make_chat_template(files.read(kOwnFile, kMaxTemplateBytes), files.place(kOwnFile));
+  return files.has(kConfig) ? from_config(files) : nullptr;
 }
 
 std::tm usual_date() {

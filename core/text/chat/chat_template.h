@@ -56,7 +56,7 @@ class ChatTemplate {
 std::unique_ptr<ChatTemplate> make_chat_template(std::string_view source, const std::string& where);
 
 /// Of a model's folder: chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of named ones, of which
-/// "default" counts). Null where there is none.
+/// "default" counts). Null where there is none. Files outside the folder are not read (core/base/folder.h).
 std::unique_ptr<ChatTemplate> load_chat_template(const std::string& folder);
 
 /// InputError unless variables is an object without what ChatOptions says elsewhere.

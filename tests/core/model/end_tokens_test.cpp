@@ -1,6 +1,7 @@
 #include "core/model/end_tokens.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 
 #include "core/base/error.h"
@@ -24,6 +25,13 @@ TEST_CASE("end tokens are those of generation_config.json, or else of config.jso
   CHECK(read_end_tokens(folder.path(), 10) == Ids{3});
   write(folder, "generation_config.json", R"({"temperature": 0.6})");
   CHECK(read_end_tokens(folder.path(), 10) == Ids{3});
+}
+
+TEST_CASE("end tokens of a file outside the folder are not read") {
+  const TempDir folder, elsewhere;
+  write(elsewhere, "config.json", R"({"eos_token_id": 3})");
+  std::filesystem::create_symlink(elsewhere / "config.json", folder / "generation_config.json");
+  CHECK_THROWS_WITH(read_end_tokens(folder.path(), 10), Catch::Contains("generation_config.json: expected a readable file inside"));
 }
 
 TEST_CASE("end tokens that the model does not have are refused") {

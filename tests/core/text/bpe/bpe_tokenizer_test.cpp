@@ -1,6 +1,7 @@
 #include "core/text/bpe/bpe_tokenizer.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -183,6 +184,24 @@ TEST_CASE("a published tokenizer is written as it was read", "[text][bpe]") {
   CHECK(load_tokenizer(copy.path())->to_json() == loaded->to_json());
   write(copy, kTokenizerFile, ByteTokenizer().to_json().dump());
   CHECK(load_tokenizer(copy.path())->vocabulary_size() == 272);  // cohort's own file counts
+}
+
+TEST_CASE("files of a tokenizer outside its folder are not read", "[text][bpe]") {
+  const TempDir elsewhere;
+  write(elsewhere, "file", small().dump());
+  for (const char* file :
+       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json", "chat_template.jinja", kTokenizerFile}) {
+    INFO(file);
+    const TempDir folder;
+    write(folder, "tokenizer.json", small().dump());
+    std::filesystem::remove(folder / file);
+    std::filesystem::create_symlink(elsewhere / "file", folder / file);
+    CHECK_THROWS_WITH(load_tokenizer(folder.path()), Catch::Contains(std::string(file) + ": expected a readable file inside the folder"));
+  }
+  const TempDir folder;  // a link within it is fine
+  write(folder, "own.json", small().dump());
+  std::filesystem::create_symlink("own.json", folder / "tokenizer.json");
+  CHECK(load_tokenizer(folder.path())->vocabulary_size() == 7);
 }
 
 TEST_CASE("the published tokenizers give the ids that are known", "[text][bpe]") {

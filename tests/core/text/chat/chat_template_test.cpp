@@ -1,6 +1,7 @@
 #include "core/text/chat/chat_template.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -51,6 +52,16 @@ TEST_CASE("the chat template of a model's folder is found", "[text][chat]") {
   write(folder, "tokenizer_config.json", "no JSON");
   write(folder, "chat_template.jinja", chatml());
   CHECK(load_chat_template(folder.path())->name() == "chatml");  // the file counts
+}
+
+TEST_CASE("a chat template outside the model's folder is not read", "[text][chat]") {
+  const TempDir folder, elsewhere;
+  write(elsewhere, "secret", "BEGIN PRIVATE KEY");
+  for (const char* file : {"tokenizer_config.json", "chat_template.jinja"}) {
+    std::filesystem::create_symlink(elsewhere / "secret", folder / file);
+    CHECK_THROWS_WITH(load_chat_template(folder.path()),
+                      Catch::Contains(std::string(file) + ": expected a readable file inside the folder"));
+  }
 }
 
 TEST_CASE("a chat template that cannot be read is an error that names file and key", "[text][chat]") {
