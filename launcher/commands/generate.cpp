@@ -82,7 +82,7 @@ std::string for_screen(std::string text) {
 std::string Session::text_of(const records::Sample& sample) const {
   std::vector<int32_t> ids(sample.response_ids().begin(), sample.response_ids().end());
   if (!ids.empty() && is_end(ids.back())) ids.pop_back();
-  return text::replace_invalid(folder_.tokenizer->decode(ids));
+  return text::replace_invalid_sequences(folder_.tokenizer->decode(ids));
 }
 
 /// A question per line until the end of the input. One answer appears as it is sampled; several appear when they are complete.

@@ -15,6 +15,7 @@
 #include "core/base/file.h"
 #include "core/model/weights_io.h"
 #include "core/text/tokenizer.h"
+#include "core/text/utf8.h"
 #include "tests/core/base/temp_dir.h"
 #include "tests/support/golden.h"
 
@@ -185,6 +186,26 @@ TEST_CASE("generate answers a file of questions and prompts, the same each time"
   CHECK(read_lines(second) == rows);
   REQUIRE(generate(second, "2") == 0);
   CHECK(read_lines(second) != rows);
+}
+
+TEST_CASE("generate writes bytes that are no character as tokenize --decode does") {
+  const TempDir folder;
+  write_model(folder);
+  const std::string prompts = folder / "prompts.jsonl", answers = folder / "answers.jsonl", texts = folder / "texts.jsonl";
+  std::ofstream(prompts) << "{\"text\": \"1\"}\n";
+  REQUIRE(run({"generate", "--model", folder.path().c_str(), "--prompts", prompts.c_str(), "--output", answers.c_str(), "--n", "64",
+               "--max-new-tokens", "40"}) == 0);
+  REQUIRE(run({"tokenize", "--model", folder.path().c_str(), "--input", answers.c_str(), "--output", texts.c_str(), "--decode"}) == 0);
+  const auto sampled = read_lines(answers), decoded = read_lines(texts);
+  const text::ByteTokenizer tokenizer;
+  size_t telling = 0;
+  for (size_t i = 0; i < sampled.size(); ++i) {
+    auto ids = sampled[i]["ids"].get<std::vector<int32_t>>();
+    const bool stopped = tokenizer.is_end(ids.back());
+    CHECK(sampled[i]["text"].get<std::string>() + (stopped ? tokenizer.piece(tokenizer.end_id()) : "") == decoded[i]["text"]);
+    telling += text::replace_invalid(tokenizer.decode(ids)) != decoded[i]["text"];  // a character that is cut
+  }
+  CHECK(telling > 0);
 }
 
 TEST_CASE("generate takes token ids, and needs no tokenizer for them") {
