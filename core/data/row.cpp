@@ -161,13 +161,15 @@ void set_prompt(records::Question& question, const json& prompt, const std::stri
   set_text(question, std::move(turns), where);
 }
 
-/// What is learned: a thought in tags, if it begins with one, and the answer.
+/// What is learned: a thought, if it begins with one, and the answer. The opening tag may be in the prompt, where DeepSeek-R1's template of
+/// February 2025 has it.
 void set_completion(records::Question& question, std::string_view completion, const std::string& where) {
   constexpr std::string_view kOpen = "<think>", kClose = "</think>";
   completion = text::trim(completion);
-  const size_t close = completion.starts_with(kOpen) ? completion.find(kClose) : std::string_view::npos;
-  if (close != std::string_view::npos) {
-    question.set_solution(std::string(text::trim(completion.substr(kOpen.size(), close - kOpen.size()))));
+  const size_t close = completion.find(kClose);
+  const size_t first = completion.starts_with(kOpen) ? kOpen.size() : 0;
+  if (close != std::string_view::npos && (first > 0 || completion.find(kOpen) > close)) {
+    question.set_solution(std::string(text::trim(completion.substr(first, close - first))));
     completion = text::trim(completion.substr(close + kClose.size()));
   }
   if (completion.empty()) refuse(where, "an answer", "white space");
@@ -421,7 +423,9 @@ records::Question question_of(const json& row, RowFormat format, const std::stri
 ordered_json row_of(const records::Question& question) {
   ordered_json messages = messages_of(question);
   if (question.verifier().empty()) {
-    const std::string thought = question.solution().empty() ? "" : "<think>\n" + question.solution() + "\n</think>\n";
+    // An answer with a closing tag needs an empty thought before it, or what precedes the tag is read as one.
+    const bool thinks = !question.solution().empty() || question.answer().find("</think>") != std::string::npos;
+    const std::string thought = thinks ? "<think>\n" + question.solution() + "\n</think>\n" : "";
     messages.push_back({{"role", "assistant"}, {"content", thought + question.answer()}});
     return {{"data_source", question.source()}, {"messages", std::move(messages)}};
   }

@@ -22,7 +22,8 @@
 ///
 /// A prompt or completion is a string or a list of messages {role, content} (also {from: human | gpt | system, value}): at most one system
 /// message first, then user and assistant in turn. The last user message becomes Question.text, what was said before it Question.turns.
-/// A completion that begins with <think>…</think> is split into solution and answer.
+/// A completion that begins with <think>…</think>, or with a thought of which only the </think> is there, is split into solution and
+/// answer.
 /// Where rows of math, trl and messages have a string data_source, it is the source; otherwise that is the name of the form.
 /// A value null is as none. Other keys are left alone. All questions are of the category REASONING. Rows with hidden tests (HumanEval's
 /// test and entry_point) are refused: they would need code to be run.

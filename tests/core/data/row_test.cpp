@@ -68,6 +68,18 @@ TEST_CASE("TRL's rows: a ground truth in one of three columns, or a completion",
   CHECK(learned.verifier().empty());
 }
 
+TEST_CASE("a thought is learned as one, also without the tag that its prompt had", "[data][row]") {
+  const auto learned = [](const std::string& text) { return parse(nlohmann::json({{"prompt", "p"}, {"completion", text}}).dump()); };
+  const records::Question prefilled = learned("\nadd 1\n</think>\n\n**2**");
+  CHECK(prefilled.solution() == "add 1");
+  CHECK(prefilled.answer() == "**2**");
+  CHECK(learned("a</think>b <think>c</think>").solution() == "a");
+  CHECK(learned("a <think>b</think> c").solution().empty());  // it does not begin with a thought
+  CHECK(learned("a <think>b</think> c").answer() == "a <think>b</think> c");
+  CHECK(learned("</think>b").answer() == "b");
+  CHECK_THROWS_WITH(learned("a</think> "), Catch::Contains("expected an answer"));
+}
+
 TEST_CASE("conversations: the last assistant message is learned", "[data][row]") {
   const std::string row =
       GENERATE(as<std::string>(),
@@ -123,7 +135,8 @@ TEST_CASE("a question written in verl's form reads back", "[data][row]") {
   const std::string row = GENERATE(
       as<std::string>(), R"({"question": "How many?", "answer": "So <<1=1>>1.\n#### 1,072"})",
       R"({"problem": "p \"q\" 多少", "solution": "s \\boxed{\\frac12}"})", R"({"prompt": "p", "answer": "4", "data_source": "own"})",
-      R"({"prompt": "p", "completion": "<think>a</think>b"})",
+      R"({"prompt": "p", "completion": "<think>a</think>b"})", R"({"prompt": "p", "completion": "a</think>b</think>c"})",
+      R"({"prompt": "p", "completion": "</think>b</think>c"})",
       R"({"data_source":"a","prompt":[{"role":"system","content":"S"},{"role":"user","content":"U"}],"reward_model":{"ground_truth":"1 2"},
           "extra_info":{"verifier":"list","language":"zh"}})",
       R"({"messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"},
