@@ -18,27 +18,10 @@ using Parts = std::vector<TemplatePart>;
 constexpr std::array<std::string_view, 4> kTags = {kThinkOpen, kThinkClose, kAnswerOpen, kAnswerClose};
 
 /// R1, Table 1, in other words: it asks for a form and says nothing about how to think.
-Parts r1_zero_instructions() {
-  return {{Kind::kText,
-           "This is a conversation between User and Assistant. User asks something and Assistant works it out. Assistant first thinks the "
-           "question through in private and then gives User the result. The thinking is written between "},
-          {Kind::kTag, kThinkOpen},
-          {Kind::kText, " and "},
-          {Kind::kTag, kThinkClose},
-          {Kind::kText, " and the result between "},
-          {Kind::kTag, kAnswerOpen},
-          {Kind::kText, " and "},
-          {Kind::kTag, kAnswerClose},
-          {Kind::kText, ", that is: "},
-          {Kind::kTag, kThinkOpen},
-          {Kind::kText, " thinking "},
-          {Kind::kTag, kThinkClose},
-          {Kind::kText, " "},
-          {Kind::kTag, kAnswerOpen},
-          {Kind::kText, " result "},
-          {Kind::kTag, kAnswerClose},
-          {Kind::kText, ".\nUser: "}};
-}
+constexpr const char* kR1ZeroInstructions =
+    "This is a conversation between User and Assistant. User asks something and Assistant works it out. Assistant first thinks the "
+    "question through in private and then gives User the result. The thinking is written between <think> and </think> and the result "
+    "between <answer> and </answer>, that is: <think> thinking </think> <answer> result </answer>.\nUser: ";
 
 std::vector<PromptTemplate> make_templates() {
   const Parts to_assistant = {{Kind::kText, "\nAssistant:"}};
@@ -48,7 +31,7 @@ std::vector<PromptTemplate> make_templates() {
   chat_think_after.push_back({Kind::kSpecial, kThinkOpen});
   chat_think_after.push_back({Kind::kText, "\n"});
   return {
-      {"r1_zero", r1_zero_instructions(), to_assistant, Structure::kThinkAnswer, false},
+      {"r1_zero", {{Kind::kText, kR1ZeroInstructions}}, to_assistant, Structure::kThinkAnswer, false},
       {"r1_zero_brief", {{Kind::kText, "User: "}}, to_assistant, Structure::kThinkAnswer, false},
       {"chat", chat_before, chat_after, Structure::kThinkText, false},
       {"chat_think", chat_before, chat_think_after, Structure::kThinkText, true},
@@ -77,25 +60,11 @@ const Conversation* find_conversation(std::string_view name) {
   return found == kConversations.end() ? nullptr : &*found;
 }
 
-void append_text(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view text) {
-  const std::vector<int32_t> more = tokenizer.encode(text);
-  ids.insert(ids.end(), more.begin(), more.end());
-}
-
-void append_parts(std::vector<int32_t>& ids, const Tokenizer& tokenizer, const Parts& parts, const std::string& template_name) {
-  for (const TemplatePart& part : parts) {
-    if (part.kind == Kind::kText) {
-      append_text(ids, tokenizer, part.text);
-    } else if (part.kind == Kind::kTag) {
-      append_tag(ids, tokenizer, part.text);
-    } else {
-      const std::optional<int32_t> id = tokenizer.special_id(part.text);
-      if (!id)
-        throw InputError("template: expected a tokenizer with the special token " + part.text + ", found none; template " + template_name +
-                         " needs it");
-      ids.push_back(*id);
-    }
-  }
+void require_specials(const Parts& parts, const Tokenizer& tokenizer, const std::string& template_name) {
+  for (const TemplatePart& part : parts)
+    if (part.kind == Kind::kSpecial && !tokenizer.special_id(part.text))
+      throw InputError("template: expected a tokenizer with the special token " + part.text + ", found none; template " + template_name +
+                       " needs it");
 }
 
 size_t count(std::string_view text, std::string_view tag) {
@@ -289,10 +258,17 @@ std::vector<int32_t> PromptTemplate::render(const std::vector<Turn>& turns, std:
 
 std::vector<int32_t> PromptTemplate::render(std::string_view question, const Tokenizer& tokenizer) const {
   if (chat_ != nullptr) return render({}, question, tokenizer);
+  require_specials(before_, tokenizer, name_);
+  require_specials(after_, tokenizer, name_);
+  std::vector<ChatPart> parts;
+  for (const TemplatePart& part : before_) parts.push_back({part.text, false});
+  parts.push_back({std::string(question), true});
+  for (const TemplatePart& part : after_) parts.push_back({part.text, false});
   std::vector<int32_t> ids;
-  append_parts(ids, tokenizer, before_, name_);
-  append_text(ids, tokenizer, question);
-  append_parts(ids, tokenizer, after_, name_);
+  const bool writes_begin = !before_.empty() && before_.front().kind == Kind::kSpecial;
+  if (!writes_begin) ids = tokenizer.begin_ids();
+  const std::vector<int32_t> text = encode_chat(parts, tokenizer);
+  ids.insert(ids.end(), text.begin(), text.end());
   return ids;
 }
 
@@ -336,14 +312,6 @@ PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer&
   return PromptTemplate(config, conversation->structure, *chat, tokenizer);
 }
 
-void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag) {
-  if (const std::optional<int32_t> id = tokenizer.special_id(tag)) {
-    ids.push_back(*id);
-  } else {
-    append_text(ids, tokenizer, tag);
-  }
-}
-
 Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion) {
   Parsed parsed;
   parsed.well_formed = is_well_formed(completion, prompt_template);
@@ -370,30 +338,23 @@ Parsed parse_completion(const PromptTemplate& prompt_template, const Tokenizer& 
 
 std::vector<int32_t> render_completion(const PromptTemplate& prompt_template, const Tokenizer& tokenizer, std::string_view think,
                                        std::string_view answer) {
-  std::vector<int32_t> ids;
-  if (prompt_template.structure() == Structure::kThinkAnswer) {
-    if (!prompt_template.opens_think()) append_tag(ids, tokenizer, kThinkOpen);
-    append_text(ids, tokenizer, think);
-    append_tag(ids, tokenizer, kThinkClose);
-    append_tag(ids, tokenizer, kAnswerOpen);
-    append_text(ids, tokenizer, answer);
-    append_tag(ids, tokenizer, kAnswerClose);
-  } else if (has_place(prompt_template.structure())) {
-    const bool boxed = prompt_template.structure() == Structure::kBoxed;
-    append_text(ids, tokenizer, std::string(think) + (boxed ? "\n\\boxed{" : "\n#### ") + std::string(answer) + (boxed ? "}" : ""));
+  const Structure structure = prompt_template.structure();
+  const bool opens = !prompt_template.opens_think();
+  std::vector<ChatPart> parts;
+  const auto own = [&](std::string_view text) { parts.push_back({std::string(text), false}); };
+  const auto given = [&](std::string_view text) { parts.push_back({std::string(text), true}); };
+  if (structure == Structure::kThinkAnswer) {
+    own(opens ? "<think>" : ""), given(think), own("</think><answer>"), given(answer), own("</answer>");
+  } else if (structure == Structure::kThinkText) {
+    own(opens ? "<think>\n" : ""), given(think), own("\n</think>\n"), given(answer);
+  } else if (structure == Structure::kBoxed) {
+    given(think), own("\n\\boxed{"), given(answer), own("}");
+  } else if (structure == Structure::kHashes) {
+    given(think), own("\n#### "), given(answer);
   } else {
-    if (prompt_template.structure() == Structure::kThinkText) {
-      if (!prompt_template.opens_think()) {
-        append_tag(ids, tokenizer, kThinkOpen);
-        append_text(ids, tokenizer, "\n");
-      }
-      append_text(ids, tokenizer, think);
-      append_text(ids, tokenizer, "\n");
-      append_tag(ids, tokenizer, kThinkClose);
-      append_text(ids, tokenizer, "\n");
-    }
-    append_text(ids, tokenizer, answer);
+    given(answer);
   }
+  std::vector<int32_t> ids = encode_chat(parts, tokenizer);
   ids.push_back(tokenizer.end_id());
   return ids;
 }

@@ -1,9 +1,10 @@
 #pragma once
 /// How a question becomes a prompt, and what a completion of that prompt must look like.
 ///
-/// A prompt is put together from token ids: special tokens by id, text by encode(). It is never made by tokenising a rendered string,
-/// so a question that contains "</think>" or "<|Assistant|>" is just text. Prompt ids and completion ids are kept apart from the start:
-/// that is the loss mask.
+/// A prompt is encoded as one text, so that its tokens are those that a model has seen, but names of special tokens are looked for only in
+/// what the template writes: a question that contains "</think>" or "<|Assistant|>" is just text. A prompt that its template does not begin
+/// with a special token begins with what the tokenizer puts before texts: BOS (Tokenizer::begin_ids). Prompt ids and completion ids are
+/// kept apart from the start: that is the loss mask.
 ///
 ///   name           prompt                                                        completion
 ///   r1_zero        the instructions of R1's Table 1 in our words, then           <think>…</think><answer>…</answer>
@@ -81,9 +82,8 @@ struct Turn {
 
 struct TemplatePart {
   enum class Kind {
-    kText,     ///< encode()
+    kText,     ///< tags in it are special tokens where the tokenizer has them, otherwise text
     kSpecial,  ///< must be a special token of the tokenizer
-    kTag,      ///< the special token where the tokenizer has one, otherwise the tag's text
   };
   Kind kind;
   std::string text;
@@ -133,9 +133,6 @@ bool is_template(std::string_view name);
 /// Any of the table. The tokenizer must outlive the result. InputError for another name, and where a template model… is wanted and the
 /// tokenizer has no chat template, or one that cannot be used.
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer);
-
-/// Appends a tag as a prompt or completion has it: by id where the tokenizer has it, else by its text.
-void append_tag(std::vector<int32_t>& ids, const Tokenizer& tokenizer, std::string_view tag);
 
 /// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives
 /// the bare question. InputError for another name.

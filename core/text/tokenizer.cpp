@@ -101,6 +101,7 @@ std::vector<int32_t> Tokenizer::encode_with_tokens_where(std::string_view text, 
     return std::find(first, last, false) == last;
   };
   for (size_t i = 0; i < text.size(); ++i) {
+    if (!open[i]) continue;
     const std::pair<std::string, int32_t>* longest = nullptr;
     for (const auto& name : table_.names)
       if (is_at(name.first, i) && (longest == nullptr || name.first.size() > longest->first.size())) longest = &name;

@@ -106,6 +106,8 @@ class Tokenizer {
   bool is_end(int32_t id) const;
   /// Begins a text, where the tokenizer names one.
   std::optional<int32_t> bos_id() const { return table_.begin_id; }
+  /// What texts begin with that no chat template writes: nothing, unless a published tokenizer asks for it.
+  virtual std::vector<int32_t> begin_ids() const { return {}; }
   int32_t pad_id() const { return table_.pad_id ? *table_.pad_id : end_id(); }  ///< fills batches; the end token where there is no own one
 
   /// What it is: two tokenizers with equal values are the same.

@@ -44,6 +44,11 @@ TokenTable table_of(TokenizerFile& file, const TokenRoles& roles) {
   return table;
 }
 
+std::vector<int32_t> begin_ids_of(const TokenRoles& roles, const std::vector<int32_t>& before) {
+  if (!roles.adds_begin) return before;
+  return *roles.adds_begin ? std::vector<int32_t>{roles.begin_id.value()} : std::vector<int32_t>{};
+}
+
 uint64_t hash_of(std::string_view bytes) {
   uint64_t hash = bytes.size();
   for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001B3u;
@@ -145,8 +150,7 @@ BpeTokenizer::BpeTokenizer(PublishedFiles files, TokenizerFile parsed, const Tok
       behind_(std::move(parsed.behind)),
       trims_offsets_(parsed.trims_offsets),
       keeps_prefix_space_(parsed.keeps_prefix_space),
-      adds_begin_(roles.adds_begin.value_or(!before_.empty())),
-      adds_end_(roles.adds_end.value_or(!behind_.empty())) {
+      begin_ids_(begin_ids_of(roles, before_)) {
   for (const bool special : {true, false})  // of two with the same text, `tokenizers` takes the special one
     for (const AddedToken& token : parsed.added_tokens) {
       if (token.special != special) continue;

@@ -4,6 +4,10 @@
 /// encode_with_added_tokens() gives the ids of the Python package `tokenizers` 0.23, Tokenizer.encode(). encode() leaves out its first
 /// step, the search for added tokens in the text. Bytes that are not UTF-8, which `tokenizers` cannot be given, belong to no class of
 /// characters. Of the folder only files inside it are read (core/base/folder.h).
+///
+/// With special tokens, what comes around a text is what the post-processor of tokenizer.json says, and add_bos_token and add_eos_token of
+/// tokenizer_config.json say nothing. So does AutoTokenizer of `transformers` 5.24, which drops both where there is a tokenizer.json; but
+/// of the class GPTNeoXTokenizer, which is that of no family here, it drops the post-processor too.
 
 #include <memory>
 #include <optional>
@@ -30,7 +34,7 @@ struct Encoding {
 struct TokenRoles {
   std::vector<int32_t> end_ids;
   std::optional<int32_t> begin_id, pad_id;
-  std::optional<bool> adds_begin, adds_end;  ///< add_bos_token, add_eos_token
+  std::optional<bool> adds_begin;  ///< add_bos_token; then there is a begin_id
 };
 
 /// The bytes of the files; empty where there is none.
@@ -55,10 +59,9 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> encode_with_tokens_where(std::string_view text, const std::vector<bool>& open) const override;
   Encoding encode_with_offsets(std::string_view text, bool add_special_tokens) const;
 
-  /// Whether prompts of this model begin, or texts end, with bos_id() and end_id(): add_bos_token and add_eos_token of
-  /// tokenizer_config.json or, where it does not say, whether the post-processor of tokenizer.json adds something there.
-  bool adds_begin() const { return adds_begin_; }
-  bool adds_end() const { return adds_end_; }
+  /// bos_id() or nothing, as add_bos_token of tokenizer_config.json says; where it does not say, what the post-processor of tokenizer.json
+  /// puts before a text.
+  std::vector<int32_t> begin_ids() const override { return begin_ids_; }
 
   nlohmann::json to_json() const override;
   /// Writes the files as they were read, byte for byte.
@@ -80,7 +83,8 @@ class BpeTokenizer final : public Tokenizer {
   BpeModel model_;
   TokenFinder raw_finder_, normalized_finder_;
   std::vector<int32_t> before_, behind_;
-  bool trims_offsets_, keeps_prefix_space_, adds_begin_, adds_end_;
+  bool trims_offsets_, keeps_prefix_space_;
+  std::vector<int32_t> begin_ids_;
   std::vector<int32_t> whole_words_;  // ids by the hash of their bytes, -1 where there is none; empty without ignore_merges
 };
 

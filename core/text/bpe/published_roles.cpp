@@ -88,9 +88,8 @@ TokenRoles read_tokenizer_config(const std::string& text, const TokenizerFile& t
   roles.begin_id = names.role(object, "bos_token");
   if (const auto end = names.role(object, "eos_token")) roles.end_ids.push_back(*end);
   roles.pad_id = names.role(object, "pad_token");
-  roles.adds_begin = names.flag(object, "add_bos_token"), roles.adds_end = names.flag(object, "add_eos_token");
+  roles.adds_begin = names.flag(object, "add_bos_token");
   if (roles.adds_begin.value_or(false) && !roles.begin_id) names.fail("add_bos_token", "a bos_token with it", "true without one");
-  if (roles.adds_end.value_or(false) && roles.end_ids.empty()) names.fail("add_eos_token", "an eos_token with it", "true without one");
   names.check_decoder(object);
   return roles;
 }

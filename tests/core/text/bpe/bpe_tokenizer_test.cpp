@@ -144,10 +144,10 @@ TEST_CASE("ends come from the tokenizer's and the generation's configuration", "
   CHECK_FALSE(tokenizer->is_end(1));
   CHECK(tokenizer->bos_id() == 6);
   CHECK(tokenizer->pad_id() == 4);
-  CHECK(tokenizer->adds_begin());
-  CHECK_FALSE(tokenizer->adds_end());
+  CHECK(tokenizer->begin_ids() == std::vector<int32_t>{6});
 
   const auto bare = load(small());
+  CHECK(bare->begin_ids().empty());
   CHECK(bare->end_ids().empty());
   CHECK_THROWS_AS(bare->end_id(), InputError);
   CHECK_FALSE(bare->bos_id().has_value());
