@@ -18,12 +18,11 @@ constexpr size_t kMaxCompletions = 1 << 16;
 constexpr size_t kProblemsShown = 20;
 
 std::string_view final_part(std::string_view completion) {
-  constexpr std::string_view kOpen = text::kAnswerOpen, kClose = text::kAnswerClose, kThought = text::kThinkClose;
+  constexpr std::string_view kOpen = text::kAnswerOpen, kClose = text::kAnswerClose;
   const size_t close = completion.rfind(kClose);
   const size_t open = close == std::string_view::npos ? close : completion.substr(0, close).rfind(kOpen);
   if (open != std::string_view::npos) return text::trim(completion.substr(open + kOpen.size(), close - open - kOpen.size()));
-  const size_t thought = completion.rfind(kThought);
-  return text::trim(thought == std::string_view::npos ? completion : completion.substr(thought + kThought.size()));
+  return text::trim(text::behind_thought(completion, false));
 }
 
 const json& completions_of(const json& row, const std::string& where) {

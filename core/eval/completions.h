@@ -6,7 +6,8 @@
 /// ground_truth, or in verl's extra_info, names the check.
 ///
 /// What answers: with a template, what text::parse_completion() finds; otherwise the inside of the last <answer>…</answer>, or what follows
-/// the last </think>, or the whole completion. The verifier takes the last \boxed{} or the last number of it, as it always does.
+/// the last </think>, or the whole completion; nothing where a thought is not closed (text::behind_thought). The verifier takes the last
+/// \boxed{} or the last number of it, as it always does.
 
 #include <string>
 #include <vector>

@@ -117,9 +117,10 @@ Place find_place(std::string_view text, Structure structure) { return structure 
 
 bool has_place(Structure structure) { return structure == Structure::kBoxed || structure == Structure::kHashes; }
 
-std::string_view find_answer(std::string_view text, Structure structure) {
+std::string_view find_answer(std::string_view text, const PromptTemplate& prompt_template) {
   constexpr size_t kNone = std::string_view::npos;
-  if (structure == Structure::kText) return trim(text);
+  const Structure structure = prompt_template.structure();
+  if (structure == Structure::kText) return trim(behind_thought(text, prompt_template.opens_think()));
   if (structure == Structure::kHashes) return find_hashes(text).answer;
   if (structure == Structure::kThinkText) {
     const std::string_view close = kThinkClose;
@@ -312,6 +313,15 @@ PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer&
   return PromptTemplate(config, conversation->structure, *chat, tokenizer);
 }
 
+std::string_view behind_thought(std::string_view completion, bool opens_think) {
+  constexpr size_t kNone = std::string_view::npos;
+  const std::string_view closing = kThinkClose;
+  const size_t open = completion.rfind(kThinkOpen), close = completion.rfind(closing);
+  if (open != kNone && (close == kNone || close < open)) return {};
+  if (close != kNone) return completion.substr(close + closing.size());
+  return opens_think ? std::string_view{} : completion;
+}
+
 Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view completion) {
   Parsed parsed;
   parsed.well_formed = is_well_formed(completion, prompt_template);
@@ -322,7 +332,7 @@ Parsed parse_completion(const PromptTemplate& prompt_template, std::string_view 
   if (prompt_template.structure() == Structure::kBoxed)
     parsed.answer = last_boxed(completion).value_or("");  // as a ground truth is read
   else
-    parsed.answer = find_answer(completion, prompt_template.structure());
+    parsed.answer = find_answer(completion, prompt_template);
   return parsed;
 }
 

@@ -13,7 +13,7 @@
 ///   chat           <|begin|><|User|>{q}<|Assistant|>                             <think>\n…\n</think>\n{answer}
 ///   chat_think     the same, then <think>\n (R1's template of February 2025)     …\n</think>\n{answer}
 ///   plain          {q}                                                           {answer}
-///   model          the conversation as the model's own chat template writes it   {answer}
+///   model          the conversation as the model's own chat template writes it   {answer}, behind the thought of a model that thinks
 ///   model_boxed    the same                                                      reasoning that ends in \boxed{answer}
 ///   model_gsm8k    the same                                                      reasoning, then a line "#### answer" (GSM8K's form)
 ///   model_think    the same                                                      <think>…</think>{answer}; without the opening tag where
@@ -134,6 +134,10 @@ bool is_template(std::string_view name);
 /// tokenizer has no chat template, or one that cannot be used.
 PromptTemplate make_prompt_template(const PromptConfig& config, const Tokenizer& tokenizer);
 
+/// What follows the last </think>. Nothing where a thought is not closed: the last <think>, or that of the prompt (`opens_think`). Without
+/// any tag the whole completion.
+std::string_view behind_thought(std::string_view completion, bool opens_think);
+
 /// For completions alone, with no tokenizer at hand: takes apart those of any template of the table; `render` of a template model… gives
 /// the bare question. InputError for another name.
 PromptTemplate completion_form(const std::string& name);
@@ -145,7 +149,7 @@ struct Parsed {
   std::string think;
   /// Likewise, but empty unless its place is complete: with kThinkAnswer both answer tags, with kThinkText a closing think tag before it,
   /// with kBoxed the last box (core/text/boxed.h, as in a ground truth), with kHashes what follows the last "####" on its line. So a
-  /// completion without them has no answer.
+  /// completion without them has no answer. With kText, which has no place for a thought, what behind_thought() leaves.
   std::string answer;
 };
 

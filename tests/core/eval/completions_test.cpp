@@ -60,10 +60,10 @@ TEST_CASE("what of a completion answers", "[eval][completions]") {
   const TempDir folder;
   const std::string row =
       R"({"question": "q", "ground_truth": "5", "completions": ["5", "it is 5", "<think>5</think>6", "<think>6</think>5",
-          "<answer>5</answer> and 6", "\\boxed{5} of 6", "6", "none"]})";
+          "<answer>5</answer> and 6", "\\boxed{5} of 6", "6", "none", "<think>it is 5", "<think>6</think>5<think>no, 5"]})";
   const auto scores = score(folder, json::parse(row).dump());
   REQUIRE(scores.size() == 1);
-  CHECK(scores[0].samples == 8);
+  CHECK(scores[0].samples == 10);
   CHECK(scores[0].correct == 5);
   CHECK(scores[0].majority_correct);
   // Under a template, what the template says is an answer, and in what form.

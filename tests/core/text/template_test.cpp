@@ -191,6 +191,25 @@ TEST_CASE("plain: text without tags", "[text][template]") {
   CHECK_FALSE(well_formed("plain", "<think>231"));
 }
 
+TEST_CASE("the answer of free text stands behind the thought", "[text][template]") {
+  const auto answer = [](const std::string& text) { return parse_completion(completion_form("model"), text).answer; };
+  CHECK(answer("<think>is it 4?</think>\n\n5") == "5");
+  CHECK(answer("it is 4</think> 5 ") == "5");
+  CHECK(answer("<think>4</think>4<think>5</think>6") == "6");
+  CHECK(answer("<think>it is 4, so") == "");
+  CHECK(answer("<think>4</think>5<think>no, 6") == "");
+  CHECK(answer("5") == "5");
+  CHECK(behind_thought("cut off", true) == "");  // the prompt has opened the thought
+  CHECK(behind_thought("4</think>5", true) == "5");
+}
+
+TEST_CASE("a chat template that opens the thought asks for its end", "[text][template]") {
+  const auto tokenizer = published("qwen2", {{"chat_template", "{{ messages[0].content }}\n<think>\n"}});
+  const PromptTemplate model = make_prompt_template({.name = "model", .system_prompt = "", .examples = {}}, *tokenizer);
+  CHECK(parse_completion(model, "it is 4, so").answer == "");
+  CHECK(parse_completion(model, "it is 4</think>5").answer == "5");
+}
+
 TEST_CASE("what is there is found in malformed completions", "[text][template]") {
   const PromptTemplate& zero = find_template("r1_zero");
   CHECK(parse_completion(zero, "<think>cut off he").think == "cut off he");
