@@ -221,7 +221,7 @@ void check_size(const Architecture& a, const ShardedSafetensors& files) {
   headless.sequence_classification = true;
   // What is small is built, at least as names and shapes, so that every tensor that does not fit is named.
   require_held("numbers", headless.parameters(), 1 << 24, static_cast<int64_t>(numbers));
-  require_held("tensors", least_tensors(a), 1 << 14, static_cast<int64_t>(files.tensors().size()));
+  require_held("tensors", least_tensors(a), 1 << 16, static_cast<int64_t>(files.tensors().size()));
 
   constexpr int64_t kSmallTables = 128 << 20;  // 262,144 positions of 128
   const int64_t row = a.rotary_dim() * static_cast<int64_t>(sizeof(float));

@@ -18,8 +18,8 @@ constexpr size_t kMaxPatternBytes = 16384;
 constexpr uint32_t kMaxDepth = 100'000;         // backtracking points held at a time
 constexpr uint32_t kMaxHeapKibibytes = 65'536;  // for them
 // A match at one place is tried with so many steps within so many bytes of text. One that needs more pays for it: a step or a byte of work.
-constexpr uint64_t kFreeSteps = 1024, kFreeBytes = 256;
-constexpr uint64_t kWorkPerByte = 1024;  // for a byte of the whole text
+constexpr uint64_t kFreeSteps = 256, kFreeBytes = 256;
+constexpr uint64_t kWorkPerByte = 256;  // for a byte of the whole text
 constexpr uint64_t kMaxSteps = uint64_t{1} << 24;
 
 struct FreePattern {
@@ -69,7 +69,8 @@ class ForeignMatcher final : public Matcher {
   ForeignMatcher(const std::string& pattern, const std::string& where) : where_(where) {
     int error = 0;
     PCRE2_SIZE position = 0;
-    const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;  // Oniguruma's ^ and $ stand at every line
+    // Oniguruma's ^ and $ stand at every line. What PCRE2 looks up before it starts is not right for each pattern: (?=b).*b on "b".
+    const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_START_OPTIMIZE;
     code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &position, nullptr));
     if (!code_)
       throw InputError(fmt::format("{}: expected a regular expression, found at byte {}: {}", where, position, message_of(error)));
@@ -131,7 +132,8 @@ class ForeignMatcher final : public Matcher {
     uint64_t steps = kFreeSteps, bytes = kFreeBytes;
     while (true) {
       size_t end = std::min<uint64_t>(begin + bytes, text.size());
-      while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) ++end;
+      // Not inside a character, nor behind the end of a line: ^ holds there in a text that goes on, and not in one that ends.
+      while (end < text.size() && ((static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u || text[end - 1] == '\n')) ++end;
       pcre2_set_match_limit(run.limits.get(), static_cast<uint32_t>(steps));
       const uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED | (end < text.size() ? PCRE2_PARTIAL_HARD : 0);
       const int result =

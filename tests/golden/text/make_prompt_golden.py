@@ -17,8 +17,7 @@ R1_ZERO = ("This is a conversation between User and Assistant. User asks somethi
            "between <answer> and </answer>, that is: <think> thinking </think> <answer> result </answer>.\nUser: ")
 PROMPTS = {"r1_zero": (R1_ZERO, "\nAssistant:"), "r1_zero_brief": ("User: ", "\nAssistant:"), "plain": ("", "")}
 COMPLETIONS = {"r1_zero": "<think>{}</think><answer>{}</answer>", "chat": "<think>\n{}\n</think>\n{}", "chat_think": "{}\n</think>\n{}"}
-# None begins with a space: two are an added token of some fixtures, and what a question is part of is never one.
-QUESTIONS = ["What is 2+2?", "the World, I'm here!", "\tleading", "\u0301combining", "\n12345", "你好 世界"]
+QUESTIONS = ["What is 2+2?", "the World, I'm here!", "trailing ", "\u0301combining", "\n12345", "你好 世界"]
 THOUGHTS = [("8 * 9 = 72.", "72"), ("don't…\n", "the answer is 1,024."), (" Hello", "\nWorld"), ("世界。", "你好")]
 
 
