@@ -49,8 +49,9 @@ std::optional<text::PromptTemplate> published_prompt_template(const std::string&
 
 text::PromptConfig folder_prompt(const std::string& folder, const std::string& template_name) {
   const std::string path = folder + "/" + kAbout;
+  const Folder files(folder);
   if (has_file(folder, kAbout)) {
-    const text::PromptConfig own = text::prompt_from_json(parse_json(Folder(folder).read(kAbout, 1 << 20), path), path);
+    const text::PromptConfig own = text::prompt_from_json(parse_json(files.read(kAbout, 1 << 20), path), path);
     if (template_name.empty() || template_name == own.name) return own;
   }
   text::PromptConfig prompt;
@@ -66,9 +67,8 @@ void ModelFolder::mask_missing_tokens() {
 
 ModelFolder load_model_folder(const std::string& folder, const std::string& template_name, model::ComputeType type) {
   ModelFolder result;
-  const text::PromptConfig prompt = folder_prompt(folder, template_name);
   result.tokenizer = text::load_tokenizer(folder);
-  result.prompt_template = prompt_template_of(prompt, *result.tokenizer);
+  result.prompt_template = prompt_template_of(folder_prompt(folder, template_name), *result.tokenizer);
   result.model = model::load_model(folder, type);
   check_tokenizer(result, folder);
   result.mask_missing_tokens();

@@ -36,8 +36,9 @@ class Problems {
 
 PromptRow parse_row(const std::string& line, const std::string& where, const std::vector<std::string>& keys) {
   PromptRow row{where, parse_ordered_json(line, where)};
+  const auto has = [&](const char* key) { return row.value.is_object() && row.value.contains(key); };
   size_t found = 0;
-  for (const std::string& key : keys) found += row.value.is_object() && row.value.contains(key) ? 1 : 0;
+  for (const std::string& key : keys) found += has(key.c_str()) && !(key == "text" && has("ids")) ? 1 : 0;
   if (found != 1)
     throw InputError(fmt::format("{}: expected one of the keys {}, found {}", where, join(keys), found == 0 ? "none" : "several"));
   return row;
@@ -78,7 +79,8 @@ std::vector<int32_t> conversation_ids(const PromptRow& row, const ModelFolder& f
   try {
     return text::encode_chat(chat->render(row.value.at("messages"), options), tokenizer);
   } catch (const InputError& error) {
-    throw InputError(row.where + ": messages: " + error.problems().front());
+    const std::string& problem = error.problems().front();
+    throw InputError(row.where + (problem.starts_with("messages") ? ": " : ": messages: ") + problem);
   }
 }
 

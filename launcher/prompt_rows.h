@@ -27,8 +27,8 @@ struct PromptRow {
   bool needs_tokenizer() const { return !value.contains("ids"); }
 };
 
-/// Rows in file order, of which each has exactly one of `keys`. Empty lines are skipped. SharedInputError with every line that is wrong,
-/// and for a file without a row.
+/// Rows in file order, of which each has exactly one of `keys`, or text beside ids, as tokenize and generate write: then the ids count.
+/// Empty lines are skipped. SharedInputError with every line that is wrong, and for a file without a row.
 std::vector<PromptRow> read_prompt_rows(const std::string& path, const std::vector<std::string>& keys);
 
 /// At least one id, all of them the model's. InputError "FILE:LINE: …".

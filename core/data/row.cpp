@@ -115,7 +115,8 @@ std::string without_marks(std::string_view text) {
 /// What stands before and after the last "####" of a GSM8K answer.
 void split_worked_answer(std::string_view worked, const std::string& where, std::string& solution, std::string& answer) {
   const size_t mark = worked.rfind("####");
-  if (mark == std::string_view::npos) refuse(where, "a line \"#### number\" at the end", in_quotes(worked));
+  if (mark == std::string_view::npos)
+    refuse(where, "a line \"#### number\" at the end, as in GSM8K's rows (core/data/row.h has the other forms)", in_quotes(worked));
   answer = text::trim(worked.substr(mark + 4));
   solution = text::trim(without_marks(worked.substr(0, mark)));
 }

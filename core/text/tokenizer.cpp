@@ -203,9 +203,9 @@ bool has_tokenizer(const std::string& folder) {
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/" + kTokenizerFile;
+  const Folder files(folder);
   if (!has_tokenizer(folder))
     throw InputError(fmt::format("{}: expected {} or {}, found neither", folder, kPublishedTokenizerFile, kTokenizerFile));
-  const Folder files(folder);
   if (!files.has(kTokenizerFile)) return bpe::load_bpe_tokenizer(folder);
   const nlohmann::json object = parse_json(files.read(kTokenizerFile, 1 << 16), path);
   if (!object.is_object()) throw InputError(path + ": expected an object, found " + object.type_name());

@@ -45,8 +45,11 @@ TEST_CASE("a model folder names its template, unless another is asked for") {
 
 TEST_CASE("folders that are not whole are refused") {
   const TempDir folder;
-  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json"));
+  CHECK_THROWS_WITH(load_model_folder(folder / "nowhere", ""), folder / "nowhere: expected a folder, found: No such file or directory");
+  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_tokenizer.json"));
   CHECK_THAT(problem_with(folder, "plain"), Catch::Contains("cohort_tokenizer.json"));
+  text::save_tokenizer(text::ByteTokenizer(), folder.path());
+  CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json"));
   write_folder(folder, 272, R"({"template": "chat_thick"})");
   CHECK_THAT(problem_with(folder), Catch::Contains("cohort_model.json: template: expected one of") && Catch::Contains("chat_thick"));
   write_folder(folder, 272, R"(["chat"])");

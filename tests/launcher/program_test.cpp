@@ -246,7 +246,7 @@ TEST_CASE("generate takes token ids, and needs no tokenizer for them") {
   CHECK(ended[0]["ids"].back() == rows[0]["ids"][ended[0]["ids"].size() - 1]);
   for (const char* bad :
        {R"({"ids": [40]})", R"({"ids": [-1]})", R"({"ids": [1.5]})", R"({"ids": []})", R"({"ids": 3})", R"({"ids": ["1"]})",
-        R"({"text": "no tokenizer"})", R"({"question": "no tokenizer"})", R"({"ids": [1], "text": "x"})"}) {
+        R"({"text": "no tokenizer"})", R"({"question": "no tokenizer"})", R"({"ids": [1], "messages": []})"}) {
     CAPTURE(bad);
     std::ofstream(prompts) << bad << "\n";
     CHECK(generate(output) == 2);
@@ -279,7 +279,8 @@ TEST_CASE("score writes the log-probability of each token after the first") {
   CHECK(score(output) == 0);
   std::filesystem::remove(folder / "cohort_tokenizer.json");
   CHECK(score(output) == 2);
-  std::ofstream(input) << "{\"ids\": [49, 43, 50, 61, 51]}\n";
+  std::ofstream(input) << R"({"ids": [49, 43, 50, 61, 51], "text": "as generate writes both"})"
+                       << "\n";
   REQUIRE(score(output) == 0);
   CHECK(read_lines(output)[0] == rows[1]);
   CHECK(score(input) == 2);
