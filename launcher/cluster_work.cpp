@@ -15,7 +15,8 @@ constexpr double kMeanShare = 0.25;
 
 class WorkReader {
  public:
-  WorkReader(const Recipe& recipe, double mean, double ratio) : recipe_(recipe), mean_(mean), ratio_(ratio) {}
+  WorkReader(const Recipe& recipe, double mean, double ratio)
+      : recipe_(recipe), tokenizer_(pipeline::recipe_tokenizer(recipe)), mean_(mean), ratio_(ratio) {}
 
   StageWork read(const pipeline::StageConfig& stage) {
     work_ = {};
@@ -46,7 +47,7 @@ class WorkReader {
   }
 
   void fill(const pipeline::PretrainStage& body) {
-    const auto [prompt, completion] = document_lengths(recipe_, body);
+    const auto [prompt, completion] = document_lengths(recipe_, *tokenizer_, body);
     work_.sequences = body.batch_size;
     work_.prompt_longest = prompt;
     work_.prompt_mean = static_cast<double>(prompt);
@@ -60,7 +61,7 @@ class WorkReader {
   }
 
   void fill(const pipeline::RlStage& body) {
-    set_sampling(body.rollout, body.train_batch_size, prompt_lengths(recipe_, body.data, body.prompt));
+    set_sampling(body.rollout, body.train_batch_size, prompt_lengths(recipe_, *tokenizer_, body.data, body.prompt));
     work_.sequences = body.train_batch_size * body.rollout.n;
     work_.passes = body.algorithm.ppo_epochs;
     work_.optimizer_steps = body.train_batch_size / body.ppo_mini_batch_size;
@@ -71,17 +72,18 @@ class WorkReader {
   }
 
   void fill(const pipeline::RejectionSamplingStage& body) {
-    set_sampling(body.rollout, body.questions, prompt_lengths(recipe_, body.data, body.prompt));
+    set_sampling(body.rollout, body.questions, prompt_lengths(recipe_, *tokenizer_, body.data, body.prompt));
   }
 
   /// The comparisons are trained; that the policy is sampled once, before, is in the memory.
   void fill(const pipeline::RewardModelStage& body) {
-    set_lengths(prompt_lengths(recipe_, body.data, body.prompt), body.rollout.max_response_length);
+    set_lengths(prompt_lengths(recipe_, *tokenizer_, body.data, body.prompt), body.rollout.max_response_length);
     work_.sequences = 2 * body.batch_size;
     work_.sampled_policy = true;
   }
 
   const Recipe& recipe_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
   double mean_, ratio_;
   StageWork work_;
 };

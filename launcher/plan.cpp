@@ -15,13 +15,13 @@ constexpr uint64_t kProbes = 64;  // questions looked at
 
 class Planner {
  public:
-  Planner(const Recipe& recipe, const pipeline::StageConfig& stage, int ranks)
+  Planner(const Recipe& recipe, const text::Tokenizer& tokenizer, const pipeline::StageConfig& stage, int ranks)
       : recipe_(recipe),
         stage_(stage),
         ranks_(ranks),
         trainers_(ranks - static_cast<int>(recipe.cluster.rollout_ranks)),
         shape_(pipeline::stage_architecture(recipe, stage)),
-        tokenizer_(pipeline::recipe_tokenizer(recipe)) {}
+        tokenizer_(tokenizer) {}
 
   StagePlan plan();
 
@@ -42,7 +42,7 @@ class Planner {
   void add_sampling(const generate::RolloutConfig& rollout, int64_t questions, int64_t ranks, int64_t prompt);
   void add_evaluation(const text::PromptConfig& prompt, const data::DataConfig& fallback);
   PromptLengths prompt_lengths(const data::DataConfig& data, const text::PromptConfig& prompt) const {
-    return launcher::prompt_lengths(recipe_, data, prompt);
+    return launcher::prompt_lengths(recipe_, tokenizer_, data, prompt);
   }
   StepPlan step_of(const pipeline::RlStage& body, const PromptLengths& prompts) const;
   std::optional<ExamplePlan> example_of(const pipeline::RlStage& body) const;
@@ -52,7 +52,7 @@ class Planner {
   int ranks_, trainers_;  // of the job; of them those that train
   int64_t cache_ = 0;     // bytes of keys and values: of the stage's own sampling, or of evaluation where that needs more
   model::Architecture shape_;
-  std::unique_ptr<text::Tokenizer> tokenizer_;
+  const text::Tokenizer& tokenizer_;
   StagePlan result_;
 };
 
@@ -123,7 +123,7 @@ void Planner::add_evaluation(const text::PromptConfig& prompt, const data::DataC
 }
 
 void Planner::fill(const pipeline::PretrainStage& body) {
-  const auto [prompt, completion] = document_lengths(recipe_, body);
+  const auto [prompt, completion] = document_lengths(recipe_, tokenizer_, body);
   add_training(body.batch_size, prompt, completion);
   add_evaluation(body.eval_prompt(), body.data);
 }
@@ -171,21 +171,21 @@ StepPlan Planner::step_of(const pipeline::RlStage& body, const PromptLengths& pr
 
 /// The first question that has an answer of its own.
 std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) const {
-  const text::PromptTemplate prompt_template = text::make_prompt_template(body.prompt, *tokenizer_);
-  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed), data::prompt_length(prompt_template, *tokenizer_));
+  const text::PromptTemplate prompt_template = text::make_prompt_template(body.prompt, tokenizer_);
+  const data::QuestionSet questions(body.data, static_cast<uint64_t>(recipe_.run.seed), data::prompt_length(prompt_template, tokenizer_));
   reward::RewardConfig rewards = body.rewards;
   rewards.preference = 0.0;  // no model here
-  const reward::Scorer scorer(rewards, prompt_template, *tokenizer_, body.rollout.max_response_length);
+  const reward::Scorer scorer(rewards, prompt_template, tokenizer_, body.rollout.max_response_length);
   for (uint64_t i = 0; i < kProbes; ++i) {
     records::Group group;
     *group.mutable_question() = questions.at(i);
     if (group.question().answer().empty()) continue;
-    const records::Demonstration demonstration = data::demonstrate(group.question(), prompt_template, *tokenizer_);
+    const records::Demonstration demonstration = data::demonstrate(group.question(), prompt_template, tokenizer_);
     records::Sample& sample = *group.add_samples();
     *sample.mutable_response_ids() = demonstration.completion_ids();
     sample.set_finish_reason(records::STOP);
     scorer.score(group);
-    const auto text_of = [&](const auto& ids) { return tokenizer_->decode({ids.data(), static_cast<size_t>(ids.size())}); };
+    const auto text_of = [&](const auto& ids) { return tokenizer_.decode({ids.data(), static_cast<size_t>(ids.size())}); };
     return ExamplePlan{.source = group.question().source(),
                        .prompt = text_of(demonstration.prompt_ids()),
                        .completion = text_of(demonstration.completion_ids()),
@@ -199,13 +199,13 @@ std::optional<ExamplePlan> Planner::example_of(const pipeline::RlStage& body) co
 
 }  // namespace
 
-PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data, const text::PromptConfig& prompt) {
-  const auto tokenizer = pipeline::recipe_tokenizer(recipe);
-  const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, *tokenizer);
-  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed), data::prompt_length(prompt_template, *tokenizer));
+PromptLengths prompt_lengths(const Recipe& recipe, const text::Tokenizer& tokenizer, const data::DataConfig& data,
+                             const text::PromptConfig& prompt) {
+  const text::PromptTemplate prompt_template = text::make_prompt_template(prompt, tokenizer);
+  const data::QuestionSet questions(data, static_cast<uint64_t>(recipe.run.seed), data::prompt_length(prompt_template, tokenizer));
   PromptLengths lengths;
   for (uint64_t i = 0; i < kProbes; ++i) {
-    const auto length = static_cast<int64_t>(data::render_prompt(questions.at(i), prompt_template, *tokenizer).size());
+    const auto length = static_cast<int64_t>(data::render_prompt(questions.at(i), prompt_template, tokenizer).size());
     lengths.longest = std::max(lengths.longest, length);
     lengths.mean += length;
   }
@@ -213,9 +213,8 @@ PromptLengths prompt_lengths(const Recipe& recipe, const data::DataConfig& data,
   return lengths;
 }
 
-std::pair<int64_t, int64_t> document_lengths(const Recipe& recipe, const pipeline::PretrainStage& stage) {
-  const auto tokenizer = pipeline::recipe_tokenizer(recipe);
-  const data::PretrainCorpus corpus(stage.data, stage.mixture, *tokenizer, static_cast<uint64_t>(recipe.run.seed));
+std::pair<int64_t, int64_t> document_lengths(const Recipe& recipe, const text::Tokenizer& tokenizer, const pipeline::PretrainStage& stage) {
+  const data::PretrainCorpus corpus(stage.data, stage.mixture, tokenizer, static_cast<uint64_t>(recipe.run.seed));
   std::pair<int64_t, int64_t> longest;
   for (uint64_t i = 0; i < kProbes; ++i) {
     const records::Demonstration document = corpus.at(i);
@@ -226,8 +225,9 @@ std::pair<int64_t, int64_t> document_lengths(const Recipe& recipe, const pipelin
 }
 
 std::vector<StagePlan> make_plan(const Recipe& recipe, int ranks) {
+  const auto tokenizer = pipeline::recipe_tokenizer(recipe);
   std::vector<StagePlan> plans;
-  for (const pipeline::StageConfig& stage : recipe.stages) plans.push_back(Planner(recipe, stage, ranks).plan());
+  for (const pipeline::StageConfig& stage : recipe.stages) plans.push_back(Planner(recipe, *tokenizer, stage, ranks).plan());
   return plans;
 }
 

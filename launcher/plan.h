@@ -49,10 +49,12 @@ struct PromptLengths {
   int64_t longest = 0;
   int64_t mean = 0;
 };
-PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const data::DataConfig& data, const text::PromptConfig& prompt);
+PromptLengths prompt_lengths(const pipeline::Recipe& recipe, const text::Tokenizer& tokenizer, const data::DataConfig& data,
+                             const text::PromptConfig& prompt);
 
 /// Longest prompt and completion of the first documents of a pretraining corpus.
-std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const pipeline::PretrainStage& stage);
+std::pair<int64_t, int64_t> document_lengths(const pipeline::Recipe& recipe, const text::Tokenizer& tokenizer,
+                                             const pipeline::PretrainStage& stage);
 
 /// One entry per stage. With trainer.parameter_sharding: full, when weights are whole while answers are sampled and in pieces while they
 /// are trained on, memory is that of the larger of the two. What saving takes is not counted. The recipe must have passed check_recipe with
